@@ -21,6 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 SECTION = PAGE.read_text(encoding="utf-8").partition("## A cluster by hand")[2].partition("\n## ")[0]
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", SECTION, re.DOTALL) for line in block.splitlines()]
 PROGRAMS = Path(sys.executable).parent
+WITHOUT_TOKEN = {"RAY_AUTH_MODE": "disabled"}  # which the user of this machine may have for clusters of their own
 
 
 def free_port() -> int:
@@ -33,8 +34,11 @@ def free_port() -> int:
 def node(line: str, folder: Path) -> Iterator[None]:
     """A `ray start` that stays in the foreground, so that it can be ended alone."""
     words = [*shlex.split(line), "--num-cpus=1", "--block"]
+    environment = {**os.environ, **WITHOUT_TOKEN}
     with (folder / "ray.log").open("a") as log:
-        process = subprocess.Popen([PROGRAMS / words[0], *words[1:]], stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(
+            [PROGRAMS / words[0], *words[1:]], stdout=log, stderr=log, cwd=folder, env=environment
+        )
     try:
         yield
     finally:
@@ -51,7 +55,8 @@ def test_the_page_leads_from_two_nodes_to_a_ranked_table(tmp_path: Path) -> None
     starts = [line for line in COMMANDS if line.startswith("ray start")]
     port, address = free_port(), socket.gethostbyname(socket.gethostname())
     starts = [line.replace("6379", str(port)).replace("192.168.0.10", address) for line in starts]
-    environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}", "RAY_ADDRESS": f"{address}:{port}"}
+    found = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "RAY_ADDRESS": f"{address}:{port}"}
+    environment = {**os.environ, **WITHOUT_TOKEN, **found}
     folder, printed = tmp_path, ""
     with ExitStack() as nodes:
         for line in starts:

@@ -68,7 +68,8 @@ def _no_answer(address: str) -> str:
 def _no_cluster(address: str, reason: str) -> ConfigError:
     return _problem(
         f"there is no Ray cluster at {address}: {reason}",
-        "start one on this machine by `ray start --head`, or write the HOST:PORT that it printed",
+        "start one on this machine by `ray start --head`, or write the HOST:PORT that it printed; where the cluster "
+        "has an authentication token, set the variable RAY_AUTH_MODE=token",
     )
 
 

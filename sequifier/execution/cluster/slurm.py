@@ -27,11 +27,13 @@ export PATH={programs}:"$PATH"
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address="$head:$((20000 + SLURM_JOB_ID % 20000))"  # jobs that share a node need different ports
 
-# One Ray node for each node of the job, the search on the first one; all end together.
+# One Ray node for each node of the job, the search on the first one; all end together. The search finds the cluster of
+# its node by `auto`, with which Ray also finds its authentication token, if there is one.
+unset RAY_ADDRESS
 srun --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task={cpus} \\
     ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
     --num-cpus={cpus} ${{SLURM_GPUS_ON_NODE:+--num-gpus=$SLURM_GPUS_ON_NODE}} -- \\
-    {command} -D execution.engine=ray execution.address="$address"
+    {command} -D execution.engine=ray execution.address=auto
 """
 
 _GPUS = """\

@@ -166,7 +166,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "window_normalization": "mean_std",
         "training": {"load_full_data_to_ram": False},
     },
-    "standardised by sequence": {"data": "by sequence", "target_columns": ["price", "item"]},
+    "standardised by sequence": {
+        "data": "by sequence",
+        "target_columns": ["price", "weight", "item"],
+        "model": {"distribution": {"weight": "quantiles"}},
+    },
     "label": {"data": "labels", "target_columns": ["outcome"]},
     "label of every event, mapped": {
         "data": "labels",

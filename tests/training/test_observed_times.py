@@ -1,6 +1,5 @@
 """Likelihoods of observed times: against sums written out here, and processes whose likelihood is known."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -200,21 +199,14 @@ def test_baselines_have_the_likelihood_of_their_rates(root: Path, ready: Prepare
     }
 
 
-@pytest.mark.slow
 def test_a_model_of_a_poisson_process_has_its_analytic_likelihood(tmp_path: Path) -> None:
-    frame = poisson(RATE, 0, 300)
-    preprocessed(tmp_path, frame)
-    result = api.train(
-        config(tmp_path, training_spec={"epochs": 9, "scheduler": {"name": "StepLR", "step_size": 3, "gamma": 0.3}}),
-        emit=quiet,
-    )
-    valid = sequences(frame, range(200, 300))
-    per_sequence = [RATE * END - len(times) * math.log(RATE) for times in valid]
-    n_events = np.mean([len(times) for times in sequences(frame, range(200))])
-    record = next((tmp_path / "logs").rglob("metrics.jsonl"))
-    best = min(json.loads(line)[METRIC] for line in record.read_text().splitlines())
-    assert best == pytest.approx(np.mean(per_sequence) / n_events, abs=0.02)  # few steps: 0.0115 after them
-    assert result.best_epoch > 1
+    """600 sequences to train on: with 200 the model learned what is by chance in them, and was worse by 0.0115."""
+    preprocessed(tmp_path, frame := poisson(RATE, 0, 900))
+    schedule = {"scheduler": {"name": "CosineAnnealingLR", "T_max": "auto"}}
+    result = api.train(config(tmp_path, training_spec={"epochs": 3, "batch_size": 20, **schedule}), emit=quiet)
+    per_sequence = [RATE * END - len(times) * math.log(RATE) for times in sequences(frame, range(600, 900))]
+    n_events = np.mean([len(times) for times in sequences(frame, range(600))])
+    assert min(result.curve) == pytest.approx(np.mean(per_sequence) / n_events, abs=0.01)
 
 
 def test_every_event_is_predicted_from_the_start_on_and_none_after_the_end(root: Path) -> None:

@@ -3,11 +3,14 @@
 import json
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 import yaml
 
+from sequifier.report.groups import group_performance
+from sequifier.results.read import read_search
 from tests.support.command_line import Run, run_here
 from tests.support.trained_text import write_search
 
@@ -55,6 +58,11 @@ def test_grid_search_over_one_sampler(run: Run, text_project: Path) -> None:
     assert done.code == 0
     assert len(newest()["all_results"]) == 4
     assert {each["parameters"]["max_tokens"] for each in newest()["all_results"]} == {8}
+    scores = [each["mean_score"] for each in newest()["all_results"]]
+    spread = f"deviation {stdev(scores):.3f}, range {min(scores):.3f} to {max(scores):.3f}, of 4 configurations"
+    assert f"min_p: mean score {fmean(scores):.3f}, {spread}\n" in done.out
+    (group,) = group_performance(read_search(str(LOGS))).groups
+    assert (group.name, group.mean, group.count) == ("min_p", pytest.approx(fmean(scores)), 4)
 
 
 def test_overrides_of_the_command_line(run: Run, config: Path) -> None:

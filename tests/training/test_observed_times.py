@@ -85,6 +85,7 @@ def config(root: Path, **fields: Any) -> TrainConfig:
         },
         "training_spec": {"epochs": 1, "batch_size": 10, "device": "cpu", "learning_rate": 0.02},
         "metric": METRIC,
+        "cpu_threads": 1,  # threads that wait for each other are slow where other tests use the cores
     }
     for name, value in fields.items():
         values[name] = values[name] | value if isinstance(values.get(name), dict) else value

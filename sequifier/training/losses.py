@@ -48,12 +48,14 @@ class Loss:
         function: of prediction and target, with `reduction`, the options of the config, and for a categorical target
             `weight`; as in torch.nn.functional, on logits.
         is_log_loss: whether it is the log-loss, but for class weights and options.
+        is_least_at_median: whether the median of the true values has the least loss, not their mean.
         ignores: whether `function` takes `ignore_index`, a target whose loss is 0.
     """
 
     kind: ColumnType
     function: Callable[..., Tensor]
     is_log_loss: bool = False
+    is_least_at_median: bool = False
     ignores: bool = False
 
 
@@ -64,7 +66,7 @@ LOSSES: dict[str, Loss] = {
     ),  # torch's takes log-probabilities, ours logits
     "MultiMarginLoss": Loss("categorical", _multi_margin_loss),
     "MSELoss": Loss("real", F.mse_loss),
-    "L1Loss": Loss("real", F.l1_loss),
+    "L1Loss": Loss("real", F.l1_loss, is_least_at_median=True),
     "SmoothL1Loss": Loss("real", F.smooth_l1_loss),
     "HuberLoss": Loss("real", F.huber_loss),
     "PoissonNLLLoss": Loss("real", F.poisson_nll_loss),
@@ -102,6 +104,11 @@ class TargetLoss:
     def is_log_loss(self) -> bool:
         """Whether the criterion is the log-loss in nats, which every evaluation computes anyway."""
         return self.class_weights is None and not self.criterion.options and self._loss.is_log_loss
+
+    @property
+    def is_least_at_median(self) -> bool:
+        """Whether the median of the true values has the least loss, not their mean."""
+        return self._loss.is_least_at_median
 
     @property
     def label_smoothing(self) -> float | None:
@@ -162,6 +169,7 @@ class DistributionLoss(TargetLoss):
     """
 
     is_log_loss = False
+    is_least_at_median = True  # of quantiles; baselines of a density have no center
     label_smoothing = None
 
     def __init__(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
@@ -13,7 +14,7 @@ from sequifier.config.base import Named
 from sequifier.dataset.seasons import autocorrelation, find_period
 from sequifier.training.baselines.history import Targets, TrainingData, training_targets
 from sequifier.training.baselines.ridge import PENALTIES, Products
-from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, SEASON, RealBaselines
+from sequifier.training.baselines.series import AUTOREGRESSION, MEAN_BY_CATEGORY, SEASON, RealBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import TargetLoss
 from tests.support.events import continued_at_levels, make_events
@@ -167,7 +168,7 @@ def test_group_means_are_drawn_to_the_overall_mean_where_events_are_few() -> Non
     valid = make_events([5], {"kind": np.array([1, 2, 3, 4, 1], np.int32)})
     rows = np.arange(1, 5)
     targets = Targets(rows, np.zeros(4, np.int64), np.zeros(4, np.int64))
-    (found,) = predictions(train, targets, events=valid, n_classes={"kind": 5}, seq_length=1)[GROUP]
+    (found,) = predictions(train, targets, events=valid, n_classes={"kind": 5}, seq_length=1)[MEAN_BY_CATEGORY]
     one, two, once, never = found
     assert one == pytest.approx(truth[ids == 1].mean(), abs=0.05)
     assert two == pytest.approx(truth[ids == 2].mean(), abs=0.05)
@@ -175,12 +176,37 @@ def test_group_means_are_drawn_to_the_overall_mean_where_events_are_few() -> Non
     assert never == pytest.approx(truth.mean(), abs=1e-3)
 
 
+def test_medians_by_category_are_those_of_the_absolute_error() -> None:
+    """A column of one category for each event fits the training split exactly, and tells nothing."""
+    generator = np.random.default_rng(4)
+    n = 2001
+    kind, name = generator.integers(1, 4, n), np.arange(1, n + 1)
+    kind[-3:] = 4  # too few for a median of their own
+    value = generator.exponential(size=n) * np.array([0, 1, 10, 100, 1000])[kind]
+    frame = pl.DataFrame({"kind": kind, "value": value})
+    of_kind = dict(frame.group_by("kind").agg(pl.col("value").median()).iter_rows())
+    pairs = {"kind": np.repeat(kind, 2), "name": np.repeat(name, 2)}
+    columns = {key: ids.astype(np.int32) for key, ids in pairs.items()}
+    train = make_events([2] * n, columns | {"price": np.repeat(value, 2)})
+    data = TrainingData(train, ["name", "kind"], {"name": n + 1, "kind": 6}, 1)
+    fitted = RealBaselines(data, "price", after(train, 1), loss=TargetLoss(Named(name="L1Loss")))
+    valid = make_events([6], {"kind": np.array([1, 2, 3, 4, 5, 1], np.int32), "name": np.ones(6, np.int32)})
+    found = dict(
+        fitted.predictions(valid.columns, Targets(np.arange(1, 6), np.zeros(5, np.int64), np.zeros(5, np.int64)))
+    )
+    overall = float(np.median(value))
+    assert found["median"][:, 0] == pytest.approx([overall] * 5)
+    assert found["median by last category"][:, 0] == pytest.approx(
+        [*(of_kind[key] for key in (1, 2, 3)), overall, overall]
+    )
+
+
 def test_group_means_are_exact_where_a_category_has_one_value() -> None:
     kind = np.repeat([1, 2], 20).astype(np.int32)
     train = make_events([2] * 20, {"kind": kind, "price": np.where(kind == 1, 5.0, 7.0).astype(np.float32)})
     valid = make_events([4], {"kind": np.array([1, 2, 3, 1], np.int32)})
     targets = Targets(np.arange(1, 4), np.zeros(3, np.int64), np.zeros(3, np.int64))
-    (found,) = predictions(train, targets, events=valid, n_classes={"kind": 4}, seq_length=1)[GROUP]
+    (found,) = predictions(train, targets, events=valid, n_classes={"kind": 4}, seq_length=1)[MEAN_BY_CATEGORY]
     assert found == pytest.approx([5, 7, 6])
 
 

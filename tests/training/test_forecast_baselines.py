@@ -14,7 +14,7 @@ from sequifier.model.distributions.quantiles import Quantiles
 from sequifier.training.baselines import series, time_to_event
 from sequifier.training.baselines.history import Targets, TrainingData, training_targets
 from sequifier.training.baselines.scores import baselines
-from sequifier.training.baselines.series import AUTOREGRESSION, GROUP, LAST, MEAN, SEASON, RealBaselines
+from sequifier.training.baselines.series import AUTOREGRESSION, LAST, MEAN, MEAN_BY_CATEGORY, SEASON, RealBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import DistributionLoss, TargetLoss
 from sequifier.training.objective import Objective
@@ -104,7 +104,7 @@ def test_group_means_belong_to_steps() -> None:
     events = make_events(sizes, {"kind": np.repeat(kind, HORIZON + 1), "load": load})
     training = after(events, 2)
     fitted = RealBaselines(TrainingData(events, ["kind"], {"kind": 3}, 2), "load", training)
-    found = dict(fitted.predictions(events.columns, training))[GROUP]
+    found = dict(fitted.predictions(events.columns, training))[MEAN_BY_CATEGORY]
     for of_kind, predicted in zip(kind.tolist(), found, strict=True):
         np.testing.assert_allclose(predicted, courses[of_kind], atol=1e-6)
 
@@ -174,7 +174,7 @@ def test_quantiles_of_a_baseline_are_those_of_its_errors_in_training_at_each_ste
     losses: dict[str, TargetLoss] = {"load": DistributionLoss(Quantiles(), Scale(std=2.0))}
     objective = Objective(losses, {"load": 1.0}, {"load": Scale(std=2.0)}, n_steps=H)
     found = baselines(TrainingData(train, ["load"], {}, 16), split, objective)
-    assert set(found) == {f"baseline: {name}" for name in (MEAN, LAST, AUTOREGRESSION, SEASON, series.RIDGE)}
+    assert set(found) == {f"baseline: {name}" for name in (series.MEDIAN, LAST, AUTOREGRESSION, SEASON, series.RIDGE)}
     for row in found.values():
         for step in range(1, H + 1):
             assert 0.76 < row.metrics[f"val_load_coverage_80_step_{step}"] < 0.84

@@ -112,7 +112,6 @@ class _Fit:
             steps, candidates = range(self._split.horizon), objective.candidates.get(target)
             return [categorical.CategoricalBaselines(train, target, training.at(step), candidates) for step in steps]
         loss, rates = objective.losses[target], None
-        distribution = loss.distribution if isinstance(loss, DistributionLoss) else None
         if isinstance(loss, DistributionLoss) and loss.distribution.is_positive:
             still_open = self._split.columns.still_open.get(target)
             rates = RateBaselines(train, target, still_open, training, loss, self._clock)
@@ -123,7 +122,7 @@ class _Fit:
                 self._with_values(target),
                 ridge=self._ridge,
                 scale=objective.scale(target),
-                distribution=distribution,
+                loss=loss,
                 rates=rates,
                 standardised=objective.n_steps is not None,
             )

@@ -3,7 +3,7 @@
 A target that is an input is predicted from its own past: the last value, AR(1), the mean of the same season over
 earlier periods (SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window
 (`window_ridge`). Another target is predicted from the last event's real inputs, and any target from the last event's
-category. Each predicts all steps of a horizon.
+category, by means or, where the loss is least at the median, by medians. Each predicts all steps of a horizon.
 Shapes: M targets, H steps of the horizon, F features, Q levels.
 """
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from sequifier.artifacts.events import Events, scale_at
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.transforms import Scale
+from sequifier.config.base import Named
 from sequifier.config.catalogue.distributions import LEVELS
 from sequifier.dataset.seasons import find_period
-from sequifier.model.distributions.base import Distribution
 from sequifier.model.distributions.forms import stored_values
+from sequifier.training.baselines.by_category import ByCategory, Means, Medians
 from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.time_to_event import NAMES as RATE_NAMES
@@ -32,17 +33,13 @@ from sequifier.training.predictions import predictions_of_distribution, value_pr
 
 Floats = NDArray[np.float64]
 
-MARGINAL, MEAN, LAST, AUTOREGRESSION, SEASON, RIDGE, GROUP = (
-    "marginal distribution",
-    "mean",
-    "last value",
-    "AR(1)",
-    "seasonal mean",
-    "ridge",
-    "mean by last category",
-)
+MARGINAL, LAST, AUTOREGRESSION, SEASON, RIDGE = "marginal distribution", "last value", "AR(1)", "seasonal mean", "ridge"
+MEAN, MEAN_BY_CATEGORY = "mean", "mean by last category"
+MEDIAN, MEDIAN_BY_CATEGORY = "median", "median by last category"
 OF_DISTRIBUTIONS = (MARGINAL, *RATE_NAMES)
-NAMES = (*OF_DISTRIBUTIONS, MEAN, GROUP, LAST, AUTOREGRESSION, SEASON, RIDGE)
+CENTERS = (MEAN, MEAN_BY_CATEGORY, MEDIAN, MEDIAN_BY_CATEGORY)
+NAMES = (*OF_DISTRIBUTIONS, *CENTERS, LAST, AUTOREGRESSION, SEASON, RIDGE)
+_SQUARED = TargetLoss(Named(name="MSELoss"))
 _RESIDUALS = 1 << 20
 """Training targets at all steps whose errors give the quantiles of a baseline."""
 SEASONS = 8
@@ -58,7 +55,7 @@ class RealBaselines:
         training: the training targets.
         ridge: the map shared by targets that are inputs.
         scale: of the target.
-        distribution: of the target; None: its value is predicted.
+        loss: of the target.
         rates: baselines of times; None: it has none.
         standardised: whether the metrics of standardised errors are wanted.
     """
@@ -71,7 +68,7 @@ class RealBaselines:
         *,
         ridge: WindowRidge | None = None,
         scale: Scale = Scale(),  # noqa: B008 - it cannot change
-        distribution: Distribution | None = None,
+        loss: TargetLoss = _SQUARED,
         rates: RateBaselines | None = None,
         standardised: bool = False,
     ) -> None:
@@ -80,11 +77,12 @@ class RealBaselines:
         self._rates, self._standardised = rates, standardised
         truth = read(events.columns[target], training.truth_rows).astype(np.float64)
         truth = truth.reshape(len(training), training.n_steps)  # (M, H)
-        self._mean: Floats = truth.mean(axis=0)
+        self._is_median = loss.is_least_at_median
+        self._center: Floats = np.median(truth, axis=0) if self._is_median else truth.mean(axis=0)
         self.period: int | None = None
         self._autoregression: tuple[float, float] | None = None
         self._linear: _LastEventRidge | None = None
-        self._groups: _GroupMeans | None = None
+        self._groups: ByCategory | None = None
         if target in real:
             previous = read(events.columns[target], training.rows - 1).astype(np.float64)
             self._autoregression = _line(previous, truth[:, 0])
@@ -92,13 +90,14 @@ class RealBaselines:
             self._n_periods = 0 if self.period is None else min(seq_length // self.period, SEASONS)
         few = slice(0, None, max(len(training) // REGRESSED, 1))
         if train.categorical:
-            self._groups = _GroupMeans.best(train, training[few], truth[few])
+            self._groups = (Medians if self._is_median else Means)(train, training[few], truth[few])
         if real and target not in real:
             self._linear = _LastEventRidge(events, real[:LONGEST_WINDOW], training[few], truth[few])
         self._residuals: list[Floats] = []
         self._marginal: torch.Tensor | None = None
-        if distribution is None:
+        if not isinstance(loss, DistributionLoss):
             return
+        distribution = loss.distribution
         if distribution.from_quantiles(torch.zeros(len(LEVELS))) is None:
             fitted = distribution.form.constant(stored_values(truth.ravel(), scale), scale)
             self._marginal = torch.from_numpy(fitted.astype(np.float32))
@@ -152,9 +151,9 @@ class RealBaselines:
 
     def predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         """Yield the name and the predicted values of each baseline, (M, H)."""
-        yield MEAN, np.tile(self._mean, (len(targets), 1))
+        yield MEDIAN if self._is_median else MEAN, np.tile(self._center, (len(targets), 1))
         if self._groups is not None:
-            yield GROUP, self._groups(columns, targets)
+            yield MEDIAN_BY_CATEGORY if self._is_median else MEAN_BY_CATEGORY, self._groups(columns, targets)
         if self._linear is not None:
             yield RIDGE, self._linear(columns, targets)
         if self._autoregression is None:
@@ -213,46 +212,6 @@ class _LastEventRidge:
 
     def _features(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
         return np.column_stack([read(columns[name], targets.rows - 1).astype(np.float64) for name in self._inputs])
-
-
-class _GroupMeans:
-    """The mean after each category of the last event, shrunk towards the overall mean where events are few.
-
-    The weight of the overall mean, in events, is the ratio of the variance within to the variance between categories
-    (Buehlmann and Straub 1970, credibility), of each step.
-    """
-
-    def __init__(self, column: str, ids: NDArray[Any], truth: Floats, n_classes: int) -> None:
-        self.column = column
-        count = np.bincount(ids, minlength=n_classes).astype(np.float64)
-        n_groups = int((count > 0).sum())
-        free = max(len(truth) - float((count**2).sum()) / len(truth), 1e-9)
-        means = np.empty((n_classes, truth.shape[1]))
-        self.explained = 0.0
-        for step, of_step in enumerate(truth.T):
-            mean = np.bincount(ids, weights=of_step, minlength=n_classes) / np.maximum(count, 1)
-            overall = of_step.mean()
-            within = float(((of_step - mean[ids]) ** 2).sum()) / max(len(truth) - n_groups, 1)
-            between = (float((count * (mean - overall) ** 2).sum()) - within * (n_groups - 1)) / free
-            few = within / between if between > 0 else np.inf
-            # A category without events has no share, also where the others determine the value, and few is 0.
-            share = count / np.where(count > 0, count + few, 1) if np.isfinite(few) else np.zeros(n_classes)
-            means[:, step] = overall + share * (mean - overall)
-            self.explained += between
-        self._means: Floats = means
-
-    @classmethod
-    def best(cls, train: TrainingData, targets: Targets, truth: Floats) -> "_GroupMeans":
-        """Return the means by the column that explains most of the variance."""
-        found = (
-            cls(name, read(train.columns[name], targets.rows - 1), truth, train.n_classes[name])
-            for name in train.categorical
-        )
-        return max(found, key=lambda groups: groups.explained)
-
-    def __call__(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
-        prediction: Floats = self._means[read(columns[self.column], targets.rows - 1)]
-        return prediction
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import random
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +44,12 @@ def record(number: int, state: Any = "finished", loss: float | None = None, **fi
     return Record.model_validate({"run": number, "state": state, "seconds": {"total": 12.34}, **known, **fields})
 
 
+def started(**fields: Any) -> dict[str, Any]:
+    """The fields of a `run_started` event besides the run and its slot."""
+    values = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None, "epochs_like": 0.0}
+    return values | fields
+
+
 def plan(*runs: Any, metric: str = "val_loss", direction: str = "minimize") -> Any:
     return SimpleNamespace(runs=runs, config=SimpleNamespace(metric=metric, direction=direction))
 
@@ -57,15 +63,7 @@ class Display:
         self.show = SearchProgress(None, Console(file=self._written, width=width, height=30, **options))
 
     def start(self, number: int, slot: int = 0, **fields: Any) -> None:
-        values = {
-            "until_epoch": None,
-            "n_done": 0,
-            "n_runs": 12,
-            "forecast": None,
-            "seconds_left": None,
-            "epochs_like": 0.0,
-        }
-        self.show("run_started", slot=slot, run=planned_run(number), **(values | fields))
+        self.show("run_started", slot=slot, run=planned_run(number), **started(**{"n_runs": 12} | fields))
 
     def step(self, number: int, step: int, slot: int = 0, **fields: Any) -> None:
         values = {"epoch": 1, "epochs": 10, "steps": 20, "train_loss": 1.75, "windows_per_second": 9.0}
@@ -134,15 +132,7 @@ def test_no_line_of_the_live_area_is_wider_than_the_terminal(width: int) -> None
     status.planned(plan(*known), n_slots=40)
     for slot in range(40):
         run = planned_run(slot, **{**SETTINGS, "dim_model": 2**slot, "dropout": slot / 100})
-        fields = {
-            "until_epoch": 3,
-            "n_done": 9,
-            "n_runs": 2000,
-            "forecast": None,
-            "seconds_left": 7200.0,
-            "epochs_like": 0.0,
-        }
-        status.run_started(run, slot, fields)
+        status.run_started(run, slot, started(until_epoch=3, n_done=9, n_runs=2000, seconds_left=7200.0))
     status.stage(1, 1, "baselines")
     for step in (1, 5):
         status.step(2, 2, {"epoch": 2, "step": step, "steps": 12345, "train_loss": 123.456})
@@ -182,14 +172,7 @@ def test_results_of_the_ledger_count_and_a_resumed_run_is_listed_once() -> None:
     status.planned(plan(planned_run(0, never), planned_run(1, paused), metric="val_acc", direction="maximize"))
     assert status.best is not None
     assert [(run.number, run.value, run.remark) for run in status.best.top] == [(1, 0.25, "paused")]
-    fields = {
-        "until_epoch": 4,
-        "n_done": 1,
-        "n_runs": 2,
-        "seconds_left": None,
-        "epochs_like": 0.0,
-        "forecast": Forecast(2, 9, 0),
-    }
+    fields = started(until_epoch=4, n_done=1, n_runs=2, forecast=Forecast(2, 9, 0))
     status.run_started(planned_run(1, paused), 0, fields)
     status.run_ended(record(1, loss=1.0, metrics={"val_acc": 0.5}, curve=[4, 3, 2, 1], error=None))
     (run,) = status.best.top
@@ -267,15 +250,7 @@ def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
     monkeypatch.setattr(search_display, "QUIET_SECONDS", 0.0)
     piped = SearchProgress(None)
     piped._status.planned(plan(metric=metric, direction="maximize"))
-    fields: Mapping[str, Any] = {
-        "until_epoch": None,
-        "n_done": 0,
-        "n_runs": 9,
-        "forecast": None,
-        "seconds_left": None,
-        "epochs_like": 0.0,
-    }
-    piped("run_started", run=planned_run(0), **fields)
+    piped("run_started", run=planned_run(0), **started())
     step = {"epoch": 1, "epochs": 10, "step": 1, "steps": 9, "train_loss": 1.5, "windows_per_second": 1}
     piped("step", run=planned_run(0), **step)
     piped("epoch", run=planned_run(0), val_loss=6.5, **{metric: 0.0625})
@@ -287,26 +262,18 @@ def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
 
 def test_a_pipe_receives_a_line_for_each_run_that_ended(capsys: pytest.CaptureFixture[str]) -> None:
     show, run = SearchProgress(None), planned_run(1, input_columns=["kind", "x" * 200], dropout=0.1)
-    fields: Mapping[str, Any] = {
-        "run": run,
-        "until_epoch": None,
-        "n_runs": 2,
-        "forecast": None,
-        "seconds_left": 60.0,
-        "epochs_like": 0.0,
-    }
     show("config", line="config")
-    show("run_started", n_done=0, **fields)
+    show("run_started", run=run, **started(n_runs=2, seconds_left=60.0))
     show("run_log", run=run, line="epoch 1/1 and so on")
     show("stage", run=run, stage="export")
     show("run_ended", run=run, record=record(1, loss=1.5))
     time_left, ended = capsys.readouterr().err.splitlines()
     assert time_left == "  time left: about 60 s, estimated from the first run"
     assert ended == f"[1/2] run 1  input_columns [kind, {'x' * 20}…  dropout 0.1  val_loss 1.5000  12.3 s"
-    fields = {**fields, "run": planned_run(1, **{f"setting_{number}": 0.5 for number in range(30)})}
-    show("run_started", n_done=1, **fields)
+    many = planned_run(1, **{f"setting_{number}": 0.5 for number in range(30)})
+    show("run_started", run=many, **started(n_done=1, n_runs=2))
     show("run_ended", run=run, record=record(1, loss=1.5))
-    show("run_started", n_done=1, **fields)
+    show("run_started", run=many, **started(n_done=1, n_runs=2))
     show("run_ended", run=run, record=record(1, "failed", error="no " + "reason " * 30))
     ended, failed = capsys.readouterr().err.splitlines()
     assert len(ended) == search_display.PIPE_WIDTH and ended.endswith("…  val_loss 1.5000  12.3 s")
@@ -318,14 +285,7 @@ def test_the_best_so_far_is_said_where_no_table_shows_it(capsys: pytest.CaptureF
     show._status.planned(plan(metric="val_acc", direction="maximize"))
     for number, value in ((0, 0.5), (1, 0.25), (2, 0.75)):
         run = planned_run(number, dropout=number)
-        fields: Mapping[str, Any] = {
-            "until_epoch": None,
-            "n_runs": 3,
-            "forecast": None,
-            "seconds_left": None,
-            "epochs_like": 0.0,
-        }
-        show("run_started", run=run, n_done=number, **fields)
+        show("run_started", run=run, **started(n_done=number, n_runs=3))
         show("run_ended", run=run, record=record(number, loss=1.0, metrics={"val_acc": value}))
     assert capsys.readouterr().err.splitlines() == [
         "[1/3] run 0  dropout 0  val_loss 1.0000  val_acc 0.5000  12.3 s  best so far",
@@ -339,16 +299,8 @@ def test_a_pipe_shows_life_in_a_long_run(capsys: pytest.CaptureFixture[str], mon
     for module in ("search_status", "search_display"):
         monkeypatch.setattr(f"sequifier.cli.{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
     shown = SearchProgress(None)
-    fields: Mapping[str, Any] = {
-        "until_epoch": None,
-        "n_done": 0,
-        "n_runs": 9,
-        "forecast": None,
-        "seconds_left": None,
-        "epochs_like": 0.0,
-    }
     for slot in range(6):
-        shown("run_started", slot=slot, run=planned_run(slot), **fields)
+        shown("run_started", slot=slot, run=planned_run(slot), **started())
     for second in range(150):
         now[0] = float(second)
         shown(
@@ -380,15 +332,7 @@ def test_a_search_that_stops_early_says_so(
         shown.show._status.progress() == "0 of 12 runs done, stopping after the running epochs (Ctrl-C again: at once)"
     )
     piped, run = SearchProgress(None), planned_run(1, dropout=0.1)
-    fields: Mapping[str, Any] = {
-        "until_epoch": 3,
-        "n_done": 0,
-        "n_runs": 2,
-        "forecast": None,
-        "seconds_left": None,
-        "epochs_like": 0.0,
-    }
-    piped("run_started", run=run, **fields)
+    piped("run_started", run=run, **started(until_epoch=3, n_runs=2))
     piped("stopping")
     assert capsys.readouterr().err == "", "a signal handler may interrupt another line"
     for _ in range(2):
@@ -418,9 +362,8 @@ def test_the_first_runs_are_the_measure_of_the_search_until_one_has_ended(monkey
     now = [0.0]
     monkeypatch.setattr("sequifier.cli.search_status.time", SimpleNamespace(monotonic=lambda: now[0]))
     status = SearchStatus()
-    fields = {"until_epoch": None, "n_done": 0, "n_runs": 9, "forecast": None, "seconds_left": None}
     for number, epochs in ((1, 40.0), (2, 20.0)):
-        status.run_started(planned_run(number), number, {**fields, "epochs_like": epochs})
+        status.run_started(planned_run(number), number, started(epochs_like=epochs))
     assert status.seconds_left() is None
     for second, step in ((10.0, 10), (20.0, 20)):
         now[0] = second
@@ -431,7 +374,7 @@ def test_the_first_runs_are_the_measure_of_the_search_until_one_has_ended(monkey
         status.step(2, 2, {"epoch": 1, "step": step, "steps": 100, "train_loss": 1.0})
     assert status.seconds_left() == pytest.approx(100 * (1 * 40 + 2 * 20) / 2 - 40)
     assert status.progress() == "0 of 9 runs done, about 66 min left"
-    status.run_started(planned_run(3), 3, {**fields, "seconds_left": 50.0, "epochs_like": 1.0})
+    status.run_started(planned_run(3), 3, started(seconds_left=50.0, epochs_like=1.0))
     status.running.pop(1)
     status.running.pop(2)
     assert status.seconds_left() == 50.0, "a run has ended"
@@ -440,15 +383,7 @@ def test_the_first_runs_are_the_measure_of_the_search_until_one_has_ended(monkey
 def test_a_limit_of_steps_ends_the_bar(display: Callable[[int], Display]) -> None:
     shown, run = display(110), planned_run(1)
     run.config.training_spec.max_steps = 40
-    fields: Mapping[str, Any] = {
-        "until_epoch": None,
-        "n_done": 0,
-        "n_runs": 1,
-        "forecast": None,
-        "seconds_left": None,
-        "epochs_like": 0.0,
-    }
-    shown.show("run_started", run=run, **fields)
+    shown.show("run_started", run=run, **started(n_runs=1))
     assert shown.show._status.running[1].completed == 0.0
     shown.step(1, 10, steps=200)
     assert shown.show._status.running[1].completed == 0.25
@@ -461,16 +396,8 @@ def test_verbose_prints_the_lines_of_runs_with_their_numbers(capsys: pytest.Capt
         (False, []),
     ):
         show, run = SearchProgress(verbose), planned_run(1, dropout=0.1)
-        fields: Mapping[str, Any] = {
-            "until_epoch": 3,
-            "n_done": 0,
-            "n_runs": 2,
-            "forecast": None,
-            "seconds_left": None,
-            "epochs_like": 0.0,
-        }
         show("config", line="config")
-        show("run_started", run=run, **fields)
+        show("run_started", run=run, **started(until_epoch=3, n_runs=2))
         for line in ("a line", "warning: few rows", "warning: few rows"):
             show("run_log", run=run, line=line)
         assert capsys.readouterr().err.splitlines() == expected

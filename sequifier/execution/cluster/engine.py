@@ -131,9 +131,11 @@ class RayEngine:
         places = free_places(nodes, self._needs, taken, self._most)
         known = {executor.place.node.key for executor in self._executors}
         new = {place.node.key: place.node for place in places if place.node.key not in known}
-        problems = look(list(new.values()), self._sight()) if new else {}
+        problems, warning = look(list(new.values()), self._sight()) if new else ({}, "")
+        if warning:
+            log(warning)
         for key, problem in problems.items():
-            log(f"warning: {problem}, so it is not used" if key else problem)
+            log(f"warning: {problem}, so it is not used")
             refused.add(key)
         for place in places:
             if place.node.key not in refused:

@@ -16,6 +16,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.errors import ConfigError, Problem, RunError
 from sequifier.execution.cluster import probe
 from sequifier.execution.cluster.places import Node
+from sequifier.percent import counted
 
 PROBE_SECONDS = 120.0
 """How long a node may take to start a process that looks at its files."""
@@ -119,11 +120,11 @@ class Sight:
     lock: Path
 
 
-def look(nodes: Sequence[Node], sight: Sight) -> dict[str, str]:
+def look(nodes: Sequence[Node], sight: Sight) -> tuple[dict[str, str], str]:
     """Look at the files and the software of nodes.
 
     Returns:
-        Node -> why it cannot train; nodes that can are left out. And "": what is to be known about the folder.
+        Node -> why it cannot train, without the nodes that can; and a warning about the lock of the ledger, or "".
 
     Raises:
         RunError: the mark that nodes look for cannot be written.
@@ -148,16 +149,17 @@ def look(nodes: Sequence[Node], sight: Sight) -> dict[str, str]:
     finally:
         mark.unlink(missing_ok=True)
         ray.cloudpickle.unregister_pickle_by_value(probe)
-    problems = {}
+    problems: dict[str, str] = {}
+    warning = ""
     for node in nodes:
         if problem := _problem_of(node, found[node.key], here, str(mark), sight.root):
             problems[node.key] = problem
         elif not found[node.key]["is_locked"]:
-            problems[""] = (
+            warning = (
                 f"warning: the lock of the ledger does not hold on {node.name}: never start this search on two "
                 "machines at the same time"
             )
-    return problems
+    return problems, warning
 
 
 def _answer(answer: Any) -> dict[str, Any]:
@@ -189,14 +191,13 @@ def check(nodes: Sequence[Node], sight: Sight) -> list[str]:
     Raises:
         RunError: one of them cannot.
     """
-    problems = look(nodes, sight)
-    note = problems.pop("", None)
+    problems, warning = look(nodes, sight)
     if problems:
         first, *others = problems.values()
-        more = f" (and {len(others)} more nodes)" if others else ""
+        more = f" (and {counted(len(others), 'more node')})" if others else ""
         raise RunError(
             f"{first}{more}",
             fix="project_root and the working folder must be folders that all nodes share, and all nodes need the same "
             "versions; or take the node out of the cluster",
         )
-    return [] if note is None else [note]
+    return [warning] if warning else []

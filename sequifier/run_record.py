@@ -213,7 +213,7 @@ class RunRecord:
         ready, progress = self._ready, self._ready.state.progress
         if not progress.steps_in_epoch:
             return f"after epoch {progress.epoch}"
-        n_steps = -(-ready.train.n_windows // ready.config.training_spec.step_size)
+        n_steps = ready.config.training_spec.steps_per_epoch(ready.train.n_windows)
         return f"in epoch {progress.running_epoch}, after step {progress.steps_in_epoch} of {n_steps}"
 
     def _below_root(self, path: Path) -> str:

@@ -27,7 +27,11 @@ class TrainingSpec(ComputationFields, ProgressFields, LossFields, OptimizationFi
         """Windows in one optimizer step."""
         return self.effective_batch_size or self.batch_size * self.accumulation_steps
 
+    def steps_per_epoch(self, n_windows: int) -> int:
+        """Optimizer steps of one epoch on `n_windows` training windows."""
+        return -(-n_windows // self.step_size)
+
     def optimizer_steps(self, n_windows: int) -> int:
         """Optimizer steps of a whole run on `n_windows` training windows."""
-        steps = self.epochs * -(-n_windows // self.step_size)
+        steps = self.epochs * self.steps_per_epoch(n_windows)
         return min(steps, self.max_steps or steps)

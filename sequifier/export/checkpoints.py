@@ -151,15 +151,13 @@ def _no_checkpoint(name: str, root: Path, folder: Path) -> RunError:
     left = f"; it has models: {', '.join(models)}" if models else ""
     if checkpoints_of(earlier_folder(folder, name), name):
         left += f"; an earlier training's are in checkpoints/earlier/{name}"
-    return RunError(
-        f"the run `{name}` has no checkpoint{left}",
-        where=str(folder),
-        fix=did_you_mean(name, known)
-        if known
-        else "train it again, and do not remove checkpoints/"
-        if (root / "logs" / name).is_dir()
-        else "train it first, or run this in the folder of its project",
-    )
+    if known:
+        fix = did_you_mean(name, known)
+    elif (root / "logs" / name).is_dir():
+        fix = "train it again, and do not remove checkpoints/"
+    else:
+        fix = "train it first, or run this in the folder of its project"
+    return RunError(f"the run `{name}` has no checkpoint{left}", where=str(folder), fix=fix)
 
 
 def _runs(folder: Path) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The tables of one model: predictions in original labels and units, probabilities, or embeddings; the evaluation."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -186,17 +185,16 @@ class Outputs:
         rows = {"rank": found.rank, "label": label, "probability": found.probability}
         table.add(self._shard, of_prediction | rows)
 
-    def add_ends(self, chunk: Chunk, still_open: Mapping[str, str]) -> None:
+    def add_ends(self, chunk: Chunk) -> None:
         """Evaluate the times from the last events to the ends of observation, in which nothing happened.
 
         Args:
             chunk: predictions of what follows the last event of each sequence.
-            still_open: target -> the column of the events with these times.
         """
         n_before = chunk.row - self._begin[chunk.sequence]
         for target, sums in self._evaluated:
-            if target.name in still_open:
-                truth = self._events.columns[still_open[target.name]][chunk.row - 1]
+            if target.name in self._still_open:
+                truth = self._events.columns[self._still_open[target.name]][chunk.row - 1]
                 found = self._compared(target, chunk, np.arange(len(chunk.row)), truth, is_open=True)
                 sums.add(at_positions(self._scored.get(target.name, Scored()).marked(found, n_before)))
 

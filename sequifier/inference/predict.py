@@ -103,7 +103,7 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
             if reader.still_open:
                 after = last_windows(events.offsets, prediction_length=1, embedding=False)
                 for chunk in run_windows(model, events, after, job.request, first_number=n_sequences):
-                    outputs.add_ends(chunk, reader.still_open)
+                    outputs.add_ends(chunk)
             n_sequences += len(events.sequence_ids)
         if outputs.n_rows == 0:
             raise DataError(

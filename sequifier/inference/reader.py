@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sequifier.artifacts.column_hashes import ColumnHashes, check_hashes
 from sequifier.artifacts.event_parts import read_event_parts
@@ -112,7 +113,7 @@ class Reader:
                 self.unknown[column] = self.unknown.get(column, 0) + int(np.count_nonzero((values == 0) & is_value))
         return number, events
 
-    def _are_events(self, events: Events) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def _are_events(self, events: Events) -> NDArray[np.bool_]:
         """Return which rows are events, and not steps to come (`future_data_path`), (N,)."""
         found = np.ones(len(events.positions), dtype=np.bool_)
         if self.config.future_data_path is not None:

@@ -6,7 +6,7 @@ model. Raw events are encoded as the model file describes.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -112,9 +112,10 @@ def find_source(config: InferConfig, file: ModelFile, model_path: Path, targets:
             return _window_source(config, path, files, file, model_path, targets, log)
     metadata = metadata_of(config, file)
     given = config.data_path or _default_split(metadata, file)
-    fix: Callable[[str], str] = str
-    if config.data_path is None:
-        fix = lambda similar: similar or written_by_preprocess(Path(given), config.root)  # noqa: E731
+
+    def fix(similar: str) -> str:
+        return similar or ("" if config.data_path is not None else written_by_preprocess(Path(given), config.root))
+
     path = find_input(given, config.project_root, "data_path", fix=fix)
     files = _shards(path, config) if path.is_dir() else (path,)
     described = _describing(path, config.root, metadata)

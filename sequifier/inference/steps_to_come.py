@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, Events
 from sequifier.artifacts.instants import are_in_range, instants, local_calendar
@@ -55,14 +56,10 @@ def with_steps_to_come(events: Events, file: ModelFile) -> Events:
     )
 
 
-def calendar_ids(
-    times: pl.Series, column: DerivedColumn, zone: str | None
-) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def calendar_ids(times: pl.Series, column: DerivedColumn, zone: str | None) -> NDArray[np.int64]:
     """Return the ids of a part of the calendar at some instants; 0 where it is unknown."""
     assert column.categories is not None
     known = are_in_range(times).fill_null(False)
     parts = local_calendar(times.set(~known, 0), column.feature, zone).to_numpy()
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.where(
-        known.to_numpy(), parts - column.categories.start + 1, 0
-    )
+    found: NDArray[np.int64] = np.where(known.to_numpy(), parts - column.categories.start + 1, 0)
     return found

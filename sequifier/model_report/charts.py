@@ -65,9 +65,9 @@ def step_charts(target: OfTarget) -> StepCharts | None:
     lines = [(Named(f"s{place}", name), values) for place, (name, values) in enumerate(baselines, 1)]
     coverage = None
     if any(COVERAGE in group.metrics for group in groups):
-        share = [group.metrics.get(COVERAGE) for group in groups]
+        covered = [group.metrics.get(COVERAGE) for group in groups]
         goal = [0.8] * len(groups)
-        coverage = _over_steps("80 % intervals", share, [(Named("mean dashed", "80 %"), goal)], [None] * len(groups))
+        coverage = _over_steps("80 % intervals", covered, [(Named("mean dashed", "80 %"), goal)], [None] * len(groups))
     main = [group.metrics.get(target.main) for group in groups]
     chart = _over_steps(target.main, main, lines, [group.error for group in groups])
     return StepCharts(chart, [Named("best", "this model"), *(named for named, _ in lines)], coverage)

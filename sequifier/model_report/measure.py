@@ -42,7 +42,7 @@ from sequifier.training.losses import DistributionLoss
 from sequifier.training.shared import Shared
 
 MOST_ORIGINS, MOST_TARGETS = 500_000, 2_000_000
-"""Events from which is predicted, and targets at all steps of a horizon, that are measured; of a larger split, those of
+"""Maximum numbers of origins, and of targets at all steps of a horizon, that are measured; of a larger split, those of
 windows that are evenly spaced."""
 
 MOST_SHUFFLED = 20_000
@@ -144,10 +144,10 @@ def _of_target(name: str, found: Positions, ready: Prepared, shuffled: Mapping[s
 
 def _main_metric(name: str, found: Positions, config: TrainConfig, known: Mapping[str, float]) -> str:
     """Return the run's metric where it is about this target and a mean, and else accuracy or the mean error."""
-    metric, _ = split_step(config.metric)
-    asked = metric.removeprefix(f"val_{name}_")
-    if asked != metric and asked in known and units_of(found, slice(None), asked) is not None:
-        return asked
+    key, _ = split_step(config.metric)
+    own = key.removeprefix(f"val_{name}_")
+    if own != key and own in known and units_of(found, slice(None), own) is not None:
+        return own
     return next(metric for metric in ("accuracy", "mae", "loss") if metric in known)
 
 

@@ -14,8 +14,8 @@ from sequifier.report.page.frame import Section, fill, section
 from sequifier.results.plain import plain
 
 CALIBRATED = 0.02
-"""Mean difference of confidence and accuracy, or of both fractions of an interval, below which probabilities are called
-usable."""
+"""Mean difference of confidence and accuracy, or difference of the observed and the expected coverage of an interval,
+below which probabilities are called usable."""
 
 
 def write_files(found: ModelReport, path: Path, *, command: str) -> list[Path]:

@@ -15,6 +15,7 @@ import polars as pl
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.table_form import TableForm
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import CHAR, FillNull, RawFormat, TypeName
 from sequifier.config.sequence_table import SequenceTable
@@ -75,36 +76,12 @@ def encode_new_events(
         for column, fill in file.reading.fill_null.items()
         if column in columns
     }
-    encoding = Encoding(
-        columns,
-        {
-            column: pl.Series(column, file.raw_vocabulary(column), dtype=POLARS_TYPES[types[column]])
-            for column in columns
-            if column in file.vocabularies
-        },
-        {column: file.scale(column) for column in columns if column in file.statistics},
-        by_sequence=tuple(column for column in columns if column in file.reading.by_sequence),
-    )
+    encoding = _encoding_of(file, types)
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)
         return
     time, form = file.time.only(columns).of_new_events, file.reading.table
-    sequence_column, position_column = file.data["sequence_column"], file.data["position_column"]
-    config = PreprocessConfig(
-        data_path=str(path.resolve()),
-        read_format=_format(path, form),
-        column_names=form.column_names,
-        sequence_column=sequence_column if form.has_sequences else None,
-        position_column=position_column if form.has_positions else None,
-        repeated_positions=form.repeated_positions,
-        drop_duplicates=form.drop_duplicates,
-        project_root=project_root,
-        sequence_table=sequence_table,
-        split_method="between_sequence",  # allows as_of; nothing is split
-        **time_fields(time, position_column),
-        seq_length=file.architecture.seq_length,
-        metadata_config_path="the model",  # stands for the schema
-    )
+    config = _config_of(path, file, time, sequence_table, project_root)
     source = _source_of(config, form, [column for column in columns if column not in time.derived])
     declared: dict[str, TypeName] = {column: name for column, name in types.items() if column not in time.derived}
     try:
@@ -117,7 +94,8 @@ def encode_new_events(
             table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
             if attributes is not None:
                 table = with_sequence_table(table, attributes, config, may_have_others=True)
-            problems = ValueProblems(sequence_column, position_column, config.time_zone, is_preprocess=False)
+            keys = file.data["sequence_column"], file.data["position_column"]
+            problems = ValueProblems(*keys, config.time_zone, is_preprocess=False)
             ahead = None if future is None else _open_future(future, file, config, declared, known, Path(folder), fills)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 if ahead is not None:
@@ -140,6 +118,50 @@ def encode_new_events(
                 yield encoding.encode_part(part, n_past)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error
+
+
+def _encoding_of(file: ModelFile, types: Mapping[str, StoredType]) -> Encoding:
+    """Return how a model encodes its input columns, whose stored types are `types`."""
+    return Encoding(
+        file.architecture.input_columns,
+        {
+            column: pl.Series(column, file.raw_vocabulary(column), dtype=POLARS_TYPES[stored])
+            for column, stored in types.items()
+            if column in file.vocabularies
+        },
+        {column: file.scale(column) for column in types if column in file.statistics},
+        by_sequence=tuple(column for column in types if column in file.reading.by_sequence),
+    )
+
+
+def _config_of(
+    path: Path, file: ModelFile, time: TimeRules, sequence_table: SequenceTable | None, project_root: str
+) -> PreprocessConfig:
+    """Return the config that reads new events as the table of the training data was read.
+
+    Args:
+        path: as of `encode_new_events`.
+        file: the model.
+        time: what its input columns compute from dates.
+        sequence_table, project_root: as of `encode_new_events`.
+    """
+    form = file.reading.table
+    sequence_column, position_column = file.data["sequence_column"], file.data["position_column"]
+    return PreprocessConfig(
+        data_path=str(path.resolve()),
+        read_format=_format(path, form),
+        column_names=form.column_names,
+        sequence_column=sequence_column if form.has_sequences else None,
+        position_column=position_column if form.has_positions else None,
+        repeated_positions=form.repeated_positions,
+        drop_duplicates=form.drop_duplicates,
+        project_root=project_root,
+        sequence_table=sequence_table,
+        split_method="between_sequence",  # allows as_of; nothing is split
+        **time_fields(time, position_column),
+        seq_length=file.architecture.seq_length,
+        metadata_config_path="the model",  # stands for the schema
+    )
 
 
 def _source_of(config: PreprocessConfig, form: TableForm, keys: Sequence[str]) -> Source:

@@ -137,7 +137,7 @@ def train_epoch(
         part.choose(epoch_order(len(part), seed=seed, epoch=epoch, part=number))
         for number, part in enumerate(train.parts)
     ]
-    n_steps = -(-train.n_windows // spec.step_size)
+    n_steps = spec.steps_per_epoch(train.n_windows)
     # Targets with few windows are in some steps only: then the mean over steps is not the mean over targets.
     in_parts = [part.windows.n_targets for part in train.parts]
     scales = [sum(in_parts) / in_part for in_part in in_parts]
@@ -212,7 +212,7 @@ def _validate(
             when = "after" if ends_epoch else f"after step {progress.step}, in"
             raise DivergedError(f"the validation loss is {result.metrics['val_loss']} {when} epoch {epoch}")
         is_best = _keep_if_best(state, config, epoch, result)
-    within = progress.steps_in_epoch / -(-train.n_windows // spec.step_size)
+    within = progress.steps_in_epoch / spec.steps_per_epoch(train.n_windows)
     entry = {
         "epoch": epoch if ends_epoch else progress.epoch + within,
         **_entry(state, train, result),

@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.integer]
 
 _FEWEST = 5
-"""A category of fewer events has the median of all: that of so few says little."""
+"""A category of fewer events has the median of all events: its own would be mostly chance."""
 
 
 class ByCategory(ABC):
-    """One value for each category and step, of the categorical input that tells most of the target."""
+    """One value for each category and step, of the categorical input that predicts the target best."""
 
     def __init__(self, train: TrainingData, targets: Targets, truth: Floats) -> None:
         """Fit to the training targets.
@@ -40,7 +40,7 @@ class ByCategory(ABC):
 
     @abstractmethod
     def _worth(self, ids: Ids, truth: Floats, n_classes: int) -> float:
-        """How much the categories `ids`, (M,), tell of the target; comparable between columns."""
+        """Return how well the categories `ids`, (M,), predict the target; comparable between columns."""
 
     @abstractmethod
     def _fit(self, ids: Ids, truth: Floats, n_classes: int) -> Floats:
@@ -64,9 +64,9 @@ class Means(ByCategory):
             within, between = _variances(ids, of_step, n_classes)
             mean = np.bincount(ids, weights=of_step, minlength=n_classes) / np.maximum(count, 1)
             few = within / between if between > 0 else np.inf
-            # A category without events has no share, also where the others determine the value, and few is 0.
-            share = count / np.where(count > 0, count + few, 1) if np.isfinite(few) else np.zeros(n_classes)
-            means[:, step] = of_step.mean() + share * (mean - of_step.mean())
+            # A category without events has the weight 0, also where the others determine the value, and few is 0.
+            weight = count / np.where(count > 0, count + few, 1) if np.isfinite(few) else np.zeros(n_classes)
+            means[:, step] = of_step.mean() + weight * (mean - of_step.mean())
         return means
 
 

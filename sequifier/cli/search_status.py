@@ -41,8 +41,7 @@ class RunningRun:
         value: the metric of the search at its last evaluation.
         pace: of the steps that it reported; None before the first.
         started: time of its start.
-        epochs_like: its epochs that would take as long as all that was left of the search then, by what is known of
-            their costs.
+        epochs_like: what was left of the search at that time, as a number of epochs of this run that cost as much.
     """
 
     number: int

@@ -21,8 +21,8 @@ class Execution(StrictModel):
         description="What starts the processes that train: `local` is this machine, `ray` a Ray cluster, which needs "
         "the extra `ray` (docs/cluster.md).",
         json_schema_extra=about(
-            interacts="devices counts for `local` alone; address, gpus_per_run, cpus_per_run, max_parallel and "
-            "max_node_losses for `ray` alone",
+            interacts="devices, which `local` alone uses; address, gpus_per_run, cpus_per_run, max_parallel and "
+            "max_node_losses, which `ray` alone uses",
             change="to ray to train on the nodes of a cluster that share the project folder",
             synonyms="backend launcher executor scheduler distributed_backend cluster",
         ),
@@ -86,7 +86,7 @@ class Execution(StrictModel):
         None,
         gt=0,
         description="Number of CPUs that a run reserves on a Ray cluster, and its number of threads where "
-        "`cpu_threads` is not set; null: as many as it has threads, 1 where neither config nor ledger says a number.",
+        "`cpu_threads` is not set; null: its number of threads, 1 where neither config nor ledger sets it.",
         json_schema_extra=about(
             unit="CPUs",
             interacts="cpu_threads",
@@ -98,10 +98,10 @@ class Execution(StrictModel):
         None,
         gt=0,
         le=MOST_WORKERS,
-        description="Number of runs that train at the same time on a Ray cluster at most; null: as many as fit.",
+        description="Maximum number of runs that train at the same time on a Ray cluster; null: as many as fit.",
         json_schema_extra=about(
             unit="runs",
-            interacts="gpus_per_run and cpus_per_run, by which runs fit",
+            interacts="gpus_per_run and cpus_per_run, which determine how many fit",
             change="when the cluster has other work to do, or so that more proposals of `bayesian` follow from results",
             synonyms="max_concurrent_runs",
         ),
@@ -109,7 +109,7 @@ class Execution(StrictModel):
     max_node_losses: int = Field(
         3,
         ge=0,
-        description="How often a run continues elsewhere after its node was lost; then it counts as failed.",
+        description="How often a run resumes on another node after its node was lost; at the next loss it fails.",
         json_schema_extra=about(
             unit="losses of each run",
             interacts="engine: only the nodes of a Ray cluster can be lost",
@@ -129,7 +129,10 @@ class Execution(StrictModel):
                     "by training several runs; write 1"
                 )
             if 0 < gpus < 1:
-                raise ValueError(f"{gpus} of a GPU; write 1, and runs_per_device: {max(2, int(1 / gpus))}")
+                share = max(2, int(1 / gpus))
+                raise ValueError(
+                    f"{gpus} of a GPU is not a number of GPUs; to share one, write 1 and runs_per_device: {share}"
+                )
         return gpus
 
     @field_validator("devices", mode="before")

@@ -521,8 +521,8 @@ class PreprocessFields(ProjectConfig):
         "metrics are in original units either way. Columns of whole sequences and those computed from dates are always "
         "standardised by all values.",
         json_schema_extra=about(
-            interacts="split_method, which must leave each sequence a part to train on; distribution: quantiles "
-            "fit; export_end_to_end, whose model sees a window but not its sequence",
+            interacts="split_method, which must leave each sequence a part to train on; distribution of train, "
+            "which can only be quantiles; export_end_to_end, whose model sees a window but not its sequence",
             change="to per_sequence for series of very different sizes, such as the sales of shops, whose differences "
             "in size should not make the loss",
             synonyms="scaler scaling standard_scaler normalize normalization group_normalizer per_series",

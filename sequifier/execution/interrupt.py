@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one asks for an end after the current epoch, the second one ends the command."""
+"""Ctrl-C: the first one ends the command after the current epoch, the second one at once or after the current step."""
 
 import signal
 from collections.abc import Callable
@@ -24,11 +24,11 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def is_set(self) -> bool:
-        """Whether an end after the current epoch, or an earlier one, was asked for."""
+        """Whether the command must end after the current epoch, or earlier."""
         return self._is_set
 
     def is_urgent(self) -> bool:
-        """Whether an end as soon as possible was asked for while `is_deferred` was set."""
+        """Whether the command must end as soon as possible: the second signal came while `is_deferred` was set."""
         return self._is_urgent
 
     def __enter__(self) -> Self:

@@ -167,7 +167,7 @@ def prepare(
 ) -> Part:
     """Sort, fill and check whole sequences, compute the time features, and begin each sequence with START if observed.
 
-    Of identical rows, whose hashes the table has if asked, the first one remains.
+    Where the table has hashes of its rows (`drop_duplicates`), the first of identical rows remains.
 
     Args:
         rows: sequenceId, itemPosition and the features that are not computed, in any order; and dates.

@@ -48,7 +48,7 @@ def unreadable(source: Source, error: Exception, file: Path | None = None) -> Da
 def scan_raw(
     source: Source, file: Path, raw_types: Mapping[str, pl.DataType], *, with_hash: bool = False
 ) -> pl.LazyFrame:
-    """Return the columns of one file with the agreed types and otherwise unchanged, and if asked the hash of rows."""
+    """Return the columns of one file, unchanged but for the agreed types; and if `with_hash` the hash of each row."""
     if TABLE_FORMATS[source.format].is_text:
         types = {column: dtype for column, dtype in raw_types.items() if dtype != pl.Null()}
         rows = scan_csv(source.stored(file), types=types)

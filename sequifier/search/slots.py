@@ -60,7 +60,7 @@ class Slots:
 
     Args:
         executors: one for each slot.
-        memories: what memory each of them trains in: of the machine, of a GPU. None: all in the same.
+        memories: what memory each of them trains in: of the machine, of a GPU. Empty: all in the same.
         patience_seconds: how long to wait for another slot to join when all are lost.
     """
 

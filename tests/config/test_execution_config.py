@@ -46,7 +46,7 @@ def test_without_the_section_the_machine_decides(tmp_path: Path) -> None:
         ("runs_per_device: 0", "should be greater than 0, got 0"),
         ("runs_per_device: true", "got true"),
         ("gpus_per_run: 2", "2 GPUs for one run are refused: models of this size fit on one"),
-        ("gpus_per_run: 0.25", "0.25 of a GPU; write 1, and runs_per_device: 4"),
+        ("gpus_per_run: 0.25", "to share one, write 1 and runs_per_device: 4"),
         ("gpus_per_run: -1", "should be greater than or equal to 0, got -1"),
         ("cpus_per_run: 0", "should be greater than 0, got 0"),
         ("max_parallel: 0", "should be greater than 0, got 0"),

@@ -176,7 +176,7 @@ class ClusterExecutor:
                 self.close()
                 raise LostError(
                     f"node {self.place.node.name} has no room for another run since {START_SECONDS / 60:.0f} minutes",
-                    fix="`ray status` shows who has its CPUs and GPUs; execution.max_parallel asks for fewer",
+                    fix="`ray status` shows who has its CPUs and GPUs; a smaller execution.max_parallel needs fewer",
                 )
 
     def _cannot_start(self, error: RayError) -> RunError:

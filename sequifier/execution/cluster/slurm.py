@@ -13,7 +13,7 @@ _NODES, _CPUS = 2, 8
 
 _SCRIPT = """\
 #!/bin/bash
-# Start it by `sbatch {path}`. Edit what it asks for; the same script continues the search after a time limit.
+# Start it by `sbatch {path}`. Edit what it requests; the same script resumes the search after a time limit.
 #SBATCH --job-name={name}
 #SBATCH --nodes={nodes}
 #SBATCH --ntasks-per-node=1

@@ -1,16 +1,21 @@
-"""Why a CSV file cannot be read, with the line: it is not UTF-8, or a row has more values than the header has names."""
+"""Why a CSV file cannot be read, with the line: it is not UTF-8, has too many values, or a quote that is not closed."""
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from sequifier.errors import DataError
 from sequifier.preprocess.csv_file import is_utf16
 from sequifier.printable import shown_text
 
+if TYPE_CHECKING:
+    import _csv
+
+_LONGEST_VALUE = 1 << 26  # characters: a value without an end has the rest of the file
 AS_UTF8 = "save it as UTF-8, for instance: iconv -f WINDOWS-1252 -t UTF-8 OLD.csv > NEW.csv"
 
 
@@ -29,12 +34,22 @@ def damage(file: Path, separator: str, *, shown: Path, reason: str) -> DataError
     if "utf-8" in reason.lower() or "utf8" in reason.lower():
         number = _first_not_utf8(file)
         return DataError(f"line {number:,} is not UTF-8", where=str(shown), fix=AS_UTF8) if number else None
-    if found := _first_ragged(file, separator):
+    try:
+        found = _first_ragged(file, separator)
+    except csv.Error:  # a value without an end
+        found = None
+    if found is not None:
         number, n_values, n_names, values = found
         return DataError(
             f"line {number:,} has {n_values} values, but the header has {n_names} names: `{values}`",
             where=str(shown),
             fix="correct that line; a value with a separator in it needs quotes",
+        )
+    if number := _first_open_quote(file, separator):
+        return DataError(
+            f"line {number:,} has a value that begins with a quote and has none at its end",
+            where=str(shown),
+            fix="correct that line; a quote within a quoted value is written twice",
         )
     return None
 
@@ -76,10 +91,32 @@ def _first_not_utf8(file: Path) -> int | None:
 
 def _first_ragged(file: Path, separator: str) -> tuple[int, int, int, str] | None:
     """Return number, number of values, number of names and beginning of the first line with more values than names."""
-    with _opened(file) as content, TextIOWrapper(content, "utf-8-sig", errors="replace", newline="") as lines:
-        rows = csv.reader(lines, delimiter=separator)
+    with _rows(file, separator) as rows:
         n_names = len(next(rows, []))
         for values in rows:
             if len(values) > n_names:
                 return rows.line_num, len(values), n_names, shown_text(separator.join(values)[:60])
     return None
+
+
+def _first_open_quote(file: Path, separator: str) -> int | None:
+    """Return the number of the line from which a quoted value goes on to the end of the file, or for too long."""
+    with _rows(file, separator, strict=True) as rows:
+        number = 1
+        try:
+            for _ in rows:
+                number = rows.line_num + 1
+        except csv.Error as error:
+            return number if any(words in str(error) for words in ("end of data", "larger than field limit")) else None
+    return None
+
+
+@contextmanager
+def _rows(file: Path, separator: str, *, strict: bool = False) -> "Iterator[_csv.Reader]":
+    """Yield a reader of rows, whose values may be longer than the csv module allows by default."""
+    before = csv.field_size_limit(_LONGEST_VALUE)
+    try:
+        with _opened(file) as content, TextIOWrapper(content, "utf-8-sig", errors="replace", newline="") as lines:
+            yield csv.reader(lines, delimiter=separator, strict=strict)
+    finally:
+        csv.field_size_limit(before)

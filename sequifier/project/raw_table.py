@@ -148,15 +148,20 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
 def unreadable(path: Path, error: Exception) -> DataError:
     """Return the error for files that polars cannot read."""
     from sequifier.preprocess.damaged_csv import damage
+    from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
 
     reason = str(error).strip().split("\n")[0]
-    for file in [path] if path.is_file() else sorted(path.rglob("*.csv")):
+    files = [path] if path.is_file() else sorted(path.rglob("*.csv"))
+    is_text = TABLE_FORMATS[format_of_files(files) or "csv"].is_text
+    for file in files if is_text else ():
         if found := damage(file, PLAIN_TABLE.separator, shown=file, reason=reason):
             return found
     return DataError(
         f"cannot read the table: {reason}",
         where=str(path),
-        fix="check the file: each row needs as many values as the header has names",
+        fix="check the file: each row needs as many values as the header has names"
+        if is_text
+        else "write the file again, or copy it again: it is damaged",
     )
 
 

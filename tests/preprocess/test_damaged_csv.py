@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sequifier.config.preprocess import PreprocessConfig
@@ -47,6 +48,31 @@ def test_a_row_with_too_many_values_is_named(tmp_path: Path, separator: str, nam
     ((what, fix),) = refused(tmp_path, gzip.compress(content) if name.endswith(".gz") else content, name)
     assert what.startswith("line 152 has 4 values, but the header has 3 names: `anna")
     assert fix == "correct that line; a value with a separator in it needs quotes"
+
+
+@pytest.mark.parametrize("n_after", [2, 60_000])
+def test_the_line_of_a_quote_that_is_not_closed_is_named(tmp_path: Path, n_after: int) -> None:
+    """The rest of the file is one value, which may be longer than Python's csv module reads by default."""
+    lines = [HEADER, *(ROW.format(n) for n in range(40)), 'anna;40;"nut', *(ROW.format(41 + n) for n in range(n_after))]
+    ((what, fix),) = refused(tmp_path, ("\n".join(lines) + "\n").encode())
+    assert what == "line 42 has a value that begins with a quote and has none at its end"
+    assert fix == "correct that line; a quote within a quoted value is written twice"
+
+
+def test_a_row_with_too_many_values_is_named_behind_a_long_value(tmp_path: Path) -> None:
+    content = f'{HEADER}\nanna;1;"{"x" * 200_000}"\nanna;2;nut;3 kg\n'.encode()
+    ((what, _),) = refused(tmp_path, content.replace(b";", b","))
+    assert what == "line 3 has 4 values, but the header has 3 names: `anna,2,nut,3 kg`"
+
+
+def test_a_damaged_parquet_file_is_not_called_a_table_of_text(tmp_path: Path) -> None:
+    rows = {"user": ["a"] * 400, "time": [*range(400)], "item": [f"i,{n}\n" for n in range(400)]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "table.parquet", compression="uncompressed")
+    content = (tmp_path / "table.parquet").read_bytes()
+    (tmp_path / "table.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="cannot read the table: parquet") as error:
+        make("project", None, tmp_path, OwnTable(tmp_path / "table.parquet", sequence="user", order="time", targets=[]))
+    assert error.value.fix == "write the file again, or copy it again: it is damaged"
 
 
 @pytest.mark.parametrize("separator", [",", ";"])

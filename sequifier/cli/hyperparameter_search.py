@@ -1,5 +1,6 @@
 """`sequifier hyperparameter-search`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,9 @@ def command(
         SearchConfig, config_path, skip=skip_metadata, section=config_section, defines=defines, flags=flags
     )
     if slurm:
-        path = api.slurm_script(loaded.config, [word for word in sys.argv[1:] if word != "--slurm"])
-        echo(f"sbatch {path}")
+        with located(loaded):
+            path = api.slurm_script(loaded.config, [word for word in sys.argv[1:] if word != "--slurm"])
+        echo(f"sbatch {shlex.quote(str(path))}")
         return 0
     asks = sys.stdin.isatty() and not (yes or loaded.config.override_input)
 

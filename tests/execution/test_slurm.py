@@ -1,6 +1,7 @@
 """The batch script of `--slurm`; Slurm itself is two scripts of the test."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -27,11 +28,41 @@ def test_the_script_starts_the_same_command_and_is_bash(shop: Path, search_confi
     assert f"    {command} -D execution.engine=ray " in text
     assert "#SBATCH --cpus-per-task=12\n" in text
     assert "gpus-per-node" not in text, "device is cpu"
-    assert not (shop / "logs").exists(), "nothing trains"
+    assert f"#SBATCH --output={shop}/logs/tune-slurm-%j.out\n" in text
+    assert [*(shop / "logs").iterdir()] == [], "nothing trains, and Slurm has a folder for its output"
+
+
+def test_paths_with_spaces_and_percent_signs_are_those_of_slurm(
+    shop: Path, search_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directive Slurm reads quotes as a shell does, then `%%` as `%`; the path is below the submitter's folder."""
+    root = tmp_path / "50% of a day"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    config = load(
+        SearchConfig, search_config(project_root=".", hp_search_name="a b", execution={"devices": "auto"})
+    ).config
+    script = api.slurm_script(config, ["hyperparameter-search"])
+    (directive,) = (line for line in script.read_text().splitlines() if line.startswith("#SBATCH --output="))
+    (word,) = shlex.split(directive.removeprefix("#SBATCH "))
+    assert word == f"--output={root}/logs/a b-slurm-%j.out".replace("50%", "50%%")
+    assert (root / "logs").is_dir()
+
+
+def test_devices_of_one_machine_are_refused_before_anything_waits_in_a_queue(
+    shop: Path, search_config: WriteConfig
+) -> None:
+    done = sequifier("hyperparameter-search", "--config-path", search_config(), "--slurm")
+    assert done.returncode == 2
+    assert "execution.devices: 1 counts devices of one machine" in " ".join(done.stderr.split())
+    assert not (shop / "configs/tune-slurm.sh").exists()
 
 
 def test_an_edited_script_is_not_overwritten(shop: Path, search_config: WriteConfig) -> None:
-    config = load(SearchConfig, search_config(training_hyperparameter_sampling={"device": "auto"})).config
+    sampling = {"device": "auto"}
+    config = load(
+        SearchConfig, search_config(execution={"devices": "auto"}, training_hyperparameter_sampling=sampling)
+    ).config
     words = ["hyperparameter-search"]
     script = api.slurm_script(config, words)
     assert "##SBATCH --gpus-per-node=4 " in script.read_text()

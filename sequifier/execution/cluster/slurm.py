@@ -5,15 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.atomic import check_writable, write_text
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
+from sequifier.execution.cluster.places import check_fields
 
 _NODES, _CPUS = 2, 8
 
 _SCRIPT = """\
 #!/bin/bash
-# Start it by `sbatch {path}`. Edit what it requests; the same script resumes the search after a time limit.
+# Start it by `sbatch {script}`. Edit what it requests; the same script resumes the search after a time limit.
 #SBATCH --job-name={name}
 #SBATCH --nodes={nodes}
 #SBATCH --ntasks-per-node=1
@@ -24,7 +25,7 @@ _SCRIPT = """\
 set -euo pipefail
 cd {folder}
 export PATH={programs}:"$PATH"
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+read -r head < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address="$head:$((20000 + SLURM_JOB_ID % 20000))"  # jobs that share a node need different ports
 
 # One Ray node for each node of the job, the search on the first one; all end together. The search finds the cluster of
@@ -49,20 +50,25 @@ def write_script(config: SearchConfig, words: Sequence[str]) -> Path:
         words: of the command that starts it, after `sequifier`.
 
     Raises:
-        RunError: there is another script of this name, which may have been edited.
+        ConfigError: a field is of one machine.
+        RunError: there is another script of this name, which may have been edited; or no file can be written.
     """
     name = config.hp_search_name
     path = config.root / "configs" / f"{name}-slurm.sh"
     cpus = max(_CPUS, config.execution.cpus_per_run or 1)
-    device = dict(config.training_hyperparameter_sampling)["device"]
+    device = str(dict(config.training_hyperparameter_sampling)["device"])
+    check_fields(config, device)
     on_gpus = device != "cpu" and config.execution.gpus_per_run
+    # Slurm opens the output before the script begins: it makes no folder, and replaces %.
+    logs = (config.root / "logs").absolute()
+    output = str(logs / name).replace("%", "%%") + "-slurm-%j.out"
     text = _SCRIPT.format(
-        path=path,
+        script=shlex.quote(str(path)),
         name=shlex.quote(name),
         nodes=_NODES,
         cpus=cpus,
         gpus=_GPUS if on_gpus else "",
-        output=config.root / "logs" / f"{name}-slurm-%j.out",
+        output=shlex.quote(output),
         folder=shlex.quote(str(Path.cwd())),
         programs=shlex.quote(str(Path(sys.executable).parent)),
         command=shlex.join(["sequifier", *words, "--yes"]),
@@ -71,5 +77,6 @@ def write_script(config: SearchConfig, words: Sequence[str]) -> Path:
         raise RunError(
             "the batch script exists and is not overwritten", where=str(path), fix="delete it, or start it as it is"
         )
+    check_writable(logs)
     write_text(path, text)
     return path

@@ -201,6 +201,18 @@ def test_medians_by_category_are_those_of_the_absolute_error() -> None:
     )
 
 
+def test_medians_are_those_of_the_column_that_decides_also_where_its_categories_alternate() -> None:
+    """Half of the events may not judge the other half where every second event has the same category."""
+    n = 200
+    columns = {"color": np.random.default_rng(5).integers(1, 4, n), "half": np.arange(n) % 2 + 1}
+    ids = {name: values.astype(np.int32) for name, values in columns.items()}
+    train = make_events([n], ids | {"price": np.where(ids["half"] == 1, 0.0, 10.0).astype(np.float32)})
+    data = TrainingData(train, [*ids], {"color": 4, "half": 3}, 1)
+    fitted = RealBaselines(data, "price", after(train, 1), loss=TargetLoss(Named(name="L1Loss")))
+    found = dict(fitted.predictions(train.columns, after(train, 1)))
+    np.testing.assert_array_equal(found["median by last category"][:, 0], train.columns["price"][1:])
+
+
 def test_group_means_are_exact_where_a_category_has_one_value() -> None:
     kind = np.repeat([1, 2], 20).astype(np.int32)
     train = make_events([2] * 20, {"kind": kind, "price": np.where(kind == 1, 5.0, 7.0).astype(np.float32)})

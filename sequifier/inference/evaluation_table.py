@@ -14,8 +14,8 @@ from sequifier.artifacts.events import Events
 from sequifier.config.catalogue.metric_names import WITHOUT_STEPS
 from sequifier.inference.check import Job
 from sequifier.inference.compute import Chunk
-from sequifier.inference.decode import UNKNOWN, label_series
-from sequifier.metrics.predictions import METRICS, SCORED, AtPositions, Sums
+from sequifier.inference.decode import probability_headers
+from sequifier.metrics.predictions import METRICS, SCORED, AtPositions, Sums, find_metric
 
 Rows = NDArray[np.int64]
 
@@ -38,8 +38,8 @@ class EvaluationTable:
     def __init__(self, columns: Sequence[str], job: Job) -> None:
         self._job, self._columns = job, columns
         known = job.file.vocabularies
-        labels = {name: label_series(known[name]).cast(pl.String) for name in columns if name in known}
-        self._labels = {name: of_column.fill_null(UNKNOWN) for name, of_column in labels.items()}
+        # A category that is called `unknown` is another value than one that the model does not know.
+        self._labels = {name: pl.Series(probability_headers(known[name])) for name in columns if name in known}
         self._sums: dict[str, list[pl.DataFrame]] = {target.name: [] for target in job.source.evaluated}
 
     def add(
@@ -90,9 +90,10 @@ class EvaluationTable:
         predictions.
         """
         rows = [row for target in self._sums for row in self._rows(target)]
-        used = {name for row in rows for name in row}
+        used = dict.fromkeys(name for row in rows for name in row)
         names = [STEP] * (self._job.request.horizon > 1) + [COUNT] + [N_UNKNOWN] * any(row[N_UNKNOWN] for row in rows)
-        metrics = [name for name in METRICS if name in used and name not in WITHOUT_STEPS]
+        of_ranking = [name for name in used if name not in METRICS and find_metric(name) is not None]
+        metrics = [name for name in (*METRICS, *of_ranking) if name in used and name not in WITHOUT_STEPS]
         return pl.DataFrame(rows, infer_schema_length=None).select("target", COLUMN, VALUE, *names, *metrics)
 
     def _rows(self, target: str) -> Iterator[dict[str, Any]]:

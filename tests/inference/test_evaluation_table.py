@@ -1,16 +1,24 @@
 """`evaluate_by`: metrics by the values of columns and by step, against sums over the written predictions."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.artifacts.model_file import read_model_file
+from sequifier.config.architecture import Target
 from sequifier.config.catalogue.metric_names import metric_names
 from sequifier.errors import ConfigError
+from sequifier.inference.compute import Chunk
+from sequifier.inference.evaluate import class_predictions
+from sequifier.inference.evaluation_table import EvaluationTable
 from sequifier.inference.predict import Inference
+from sequifier.metrics.predictions import at_positions
+from tests.support.events import make_events
 from tests.support.shop import preprocess_shop, shop_rows, working_copy, write_shop
 from tests.support.trained_shop import infer, model, train
 
@@ -25,6 +33,7 @@ def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_shop(root / "data" / "shop.csv", shop_rows(n_customers=10))
     preprocess_shop(root, split_method="within_sequence", split_ratios=[0.5, 0.3, 0.2], max_categories={"item": 4})
     train(root, model_name="next", scoring={"min_events": 2})
+    train(root, model_name="ranked", target_columns=["item"], ranking={"item": {"k": 2}})
     train(root, model_name="ahead", prediction_horizon=H, model_spec=DISTRIBUTION)
     return root
 
@@ -101,6 +110,32 @@ def test_the_value_of_a_categorical_target_is_its_true_class() -> None:
         assert row["accuracy"] == pytest.approx((here["item"] == here["true_item"]).mean())
     assert items.filter(pl.col("value") == "unknown")["accuracy"].to_list() == [0]
     assert items["n"].sum() + items["n_unknown"].sum() == found.n_predictions
+
+
+def test_the_ranks_of_a_target_are_in_the_table_too() -> None:
+    found, table = evaluated("ranked", evaluation_context="full")
+    whole = table.filter(pl.col("target") == "item", pl.col("column").is_null()).row(0, named=True)
+    for metric in ("ndcg_2", "hit_rate_2", "mrr_2"):
+        assert whole[metric] == pytest.approx(found.evaluation["item"][metric], rel=1e-12)
+    customers = table.filter(pl.col("column") == "customer", pl.col("target") == "item")
+    n = customers["n"] + customers["n_unknown"]
+    assert (customers["hit_rate_2"] * n).sum() / n.sum() == pytest.approx(whole["hit_rate_2"])
+
+
+def test_a_category_called_unknown_is_not_one_that_the_model_does_not_know() -> None:
+    target, none = Target("kind", "categorical", 3), np.empty(0, np.int64)
+    job: Any = SimpleNamespace(
+        file=SimpleNamespace(vocabularies={"kind": ["a", "unknown"]}),
+        source=SimpleNamespace(evaluated=[target]),
+        request=SimpleNamespace(horizon=1, of_sequences=False),
+    )
+    events = make_events([4], {"kind": np.array([1, 0, 2, 2], np.int32)})
+    chunk, known = Chunk(np.zeros(3, np.int64), np.arange(1, 4), none), np.array([1, 2])
+    right = class_predictions(np.array([2, 1]), np.full((2, 3), 1 / 3, np.float32), np.array([2, 2]))
+    table = EvaluationTable(["kind"], job)
+    table.add("kind", events, chunk, known, np.array([0]), at_positions(right))
+    rows = table.frame().filter(pl.col("column") == "kind").select("value", "n", "n_unknown", "accuracy").rows()
+    assert rows == [("unknown", 0, 1, 0.0), ("unknown (id 2)", 2, 0, 0.5)]
 
 
 def rare() -> list[str]:

@@ -21,7 +21,7 @@ from sequifier.inference.names import claim, link
 from sequifier.inference.outputs import Outputs
 from sequifier.inference.reader import EncodeRaw, Reader
 from sequifier.inference.runtime import Model, open_model
-from sequifier.inference.steps_to_come import with_steps_to_come
+from sequifier.inference.steps_to_come import planned_elsewhere, with_steps_to_come
 from sequifier.inference.v1_windows import WindowEvents
 from sequifier.inference.windows import (
     Windows,
@@ -91,11 +91,14 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     with ExitStack() as files:
         outputs = Outputs(config, job, files, log)
         n_sequences = n_unended = 0
+        elsewhere: list[str] = []
         for shard, events in reader.parts():
             if job.request.embedding:  # END is no event of which there is an embedding
                 events = without_ends(events, ends_with_end(events, job.source.end_ids))
             elif job.source.is_raw and job.request.known_future and config.future_data_path is None:
                 events = with_steps_to_come(events, job.file)
+            elif config.future_data_path is not None:
+                elsewhere += planned_elsewhere(events, job.file)
             outputs.begin(shard, events)
             for chunk in _chunks(model, events, config, job, n_sequences):
                 outputs.add(chunk)
@@ -137,6 +140,12 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         log(
             f"note: {outputs.n_irregular:,} of {n_sequences:,} sequences have no regular frequency: what is forecast "
             f"beyond their end has a number ({STEP}) and no position"
+        )
+    if elsewhere:
+        more = f" (and {len(elsewhere) - 1:,} more)" if len(elsewhere) > 1 else ""
+        log(
+            f"note: sequence `{elsewhere[0]}`{more} has other steps to come in future_data_path than the frequency of "
+            "its events says: is a row missing there?"
         )
     if config.until_end and n_unended:
         log(f"note: {n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)")

@@ -11,7 +11,7 @@ from sequifier.artifacts.instants import are_in_range, instants, local_calendar
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.errors import DataError
-from sequifier.inference.forecast_dates import FEWEST, continued
+from sequifier.inference.forecast_dates import FEWEST, Array, continued
 
 
 def not_of_dates(file: ModelFile) -> list[str]:
@@ -54,6 +54,25 @@ def with_steps_to_come(events: Events, file: ModelFile) -> Events:
         positions=np.insert(events.positions, behind, ahead),
         columns=columns,
     )
+
+
+def planned_elsewhere(events: Events, file: ModelFile) -> list[str]:
+    """Return the regular sequences whose last rows, the planned steps to come, have other positions than follow.
+
+    A row of the plan is probably missing there: a model cannot see how far away a step is.
+    """
+    horizon, zone, found = file.architecture.horizon, file.time.time_zone, []
+    for number, (begin, end) in enumerate(zip(events.offsets, events.offsets[1:] - horizon, strict=False)):
+        expected = continued(events.positions[begin:end], horizon, zone)
+        if expected is not None and not _are_close(expected, events.positions[end : end + horizon]):
+            found.append(str(events.sequence_ids[number]))
+    return found
+
+
+def _are_close(expected: Array, found: Array) -> bool:
+    if expected.dtype.kind == "f":
+        return bool(np.allclose(expected, found, rtol=1e-9, atol=0.0))
+    return bool((expected == found).all())
 
 
 def calendar_ids(times: pl.Series, column: DerivedColumn, zone: str | None) -> NDArray[np.int64]:

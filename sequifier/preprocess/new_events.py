@@ -23,6 +23,7 @@ from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import StoredFormats, stored_formats
 from sequifier.preprocess.check import prepare
 from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
+from sequifier.preprocess.duplicates import distinct
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.future_rows import FutureRows
 from sequifier.preprocess.join_sequences import with_sequence_table
@@ -99,7 +100,7 @@ def encode_new_events(
             ahead = None if future is None else _open_future(future, file, config, declared, known, Path(folder), fills)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 if ahead is not None:
-                    rows = ahead.behind(rows)
+                    rows = ahead.behind(distinct(rows))  # the steps to come have no hash
                 end_event = [column for column in file.end_ids if column in types]
                 part = prepare(
                     rows,
@@ -112,7 +113,7 @@ def encode_new_events(
                     file.sequence_columns,
                     form,
                 )
-                problems.raise_any(str(source.path))
+                problems.raise_any(str(source.path) if ahead is None else f"{source.path} and {ahead.path}")
                 check_sequence_columns([part], of_sequences, config)
                 n_past = None if ahead is None else np.diff(part.offsets) - ahead.horizon
                 yield encoding.encode_part(part, n_past)
@@ -203,7 +204,7 @@ def _open_future(
         where = error.where if str(source.path) in error.where else f"{source.path}, {error.where}"
         raise DataError(error.what, where=where, fix=error.fix) from error
     return FutureRows(
-        rows=pl.concat(read_parts(table, config, folder / "future", memory_bytes=MEMORY_BYTES)),
+        rows=distinct(pl.concat(read_parts(table, config, folder / "future", memory_bytes=MEMORY_BYTES))),
         horizon=file.architecture.horizon,
         required=[column for column in types if column not in fills],
         path=path,

@@ -2,6 +2,7 @@
 
 import io
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 
 from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
+from sequifier.artifacts.model_file import read_model_file
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.resolve import resolve
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError
 from sequifier.export.parity import open_session
+from sequifier.preprocess.new_events import encode_new_events
 from sequifier.preprocess.pipeline import preprocess
 from tests.support.quiet import quiet
 from tests.support.shop import working_copy
@@ -173,6 +176,32 @@ def test_the_calendar_of_a_regular_series_needs_no_plan(trained: pl.DataFrame) -
         raw(DATED)
 
 
+def test_copies_of_planned_rows_are_one_step_where_copies_of_events_are_dropped(trained: pl.DataFrame) -> None:
+    ahead = past_and_plan(trained).drop("sales")
+    past, file = pl.read_csv("past.csv"), read_model_file(Path(PLANNED))
+    (expected,) = encode_new_events(Path("past.csv"), file, future=Path("plan.csv"))
+    form = file.reading.table.model_copy(update={"drop_duplicates": True})
+    file = replace(file, reading=file.reading.model_copy(update={"table": form}))
+    pl.concat([past, past.tail(4)]).write_csv("past.csv")
+    pl.concat([ahead.head(1), ahead]).write_csv("plan.csv")
+    (found,) = encode_new_events(Path("past.csv"), file, future=Path("plan.csv"))
+    assert found.offsets.tolist() == expected.offsets.tolist() == [0, N, 2 * N]
+    for column, values in expected.columns.items():
+        np.testing.assert_array_equal(found.columns[column], values)
+
+
+def test_a_plan_that_begins_later_than_the_series_goes_on_is_noted(trained: pl.DataFrame) -> None:
+    """The steps to come of a regular series are known: a missing first row would make all of them another step."""
+    past_and_plan(trained)
+    assert "is a row missing there?" not in " ".join(infer_lines("plan.csv"))
+    plan = pl.concat([sales("AB", N + 1).filter(pl.col("time") > START + timedelta(hours=N - H))])
+    plan.sort("shop", "time").drop("sales").write_csv("later.csv")
+    assert (
+        "note: sequence `A` (and 1 more) has other steps to come in future_data_path than the frequency of its events "
+        "says: is a row missing there?"
+    ) in infer_lines("later.csv")
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
@@ -183,6 +212,7 @@ def test_the_calendar_of_a_regular_series_needs_no_plan(trained: pl.DataFrame) -
         ),
         (lambda rows: rows.drop("holiday"), "column `holiday` (the metadata) is missing in plan.csv"),
         (lambda rows: rows.with_columns(time=pl.int_range(pl.len())), "the positions (`time`) are integers"),
+        (lambda rows: pl.concat([rows, rows.head(1)]), "rows repeat the shop and time of another"),
     ],
 )
 def test_a_plan_with_missing_steps_or_values_is_refused(trained: pl.DataFrame, plan: Any, message: str) -> None:

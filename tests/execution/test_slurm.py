@@ -10,7 +10,7 @@ import pytest
 from sequifier import api
 from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
-from sequifier.errors import RunError
+from sequifier.errors import ConfigError, RunError
 from tests.support.command_line import sequifier
 from tests.support.runs import latest
 from tests.support.shop import WriteConfig
@@ -52,9 +52,9 @@ def test_paths_with_spaces_and_percent_signs_are_those_of_slurm(
 def test_devices_of_one_machine_are_refused_before_anything_waits_in_a_queue(
     shop: Path, search_config: WriteConfig
 ) -> None:
-    done = sequifier("hyperparameter-search", "--config-path", search_config(), "--slurm")
-    assert done.returncode == 2
-    assert "execution.devices: 1 counts devices of one machine" in " ".join(done.stderr.split())
+    config = load(SearchConfig, search_config(execution={"devices": 1})).config
+    with pytest.raises(ConfigError, match="1 counts devices of one machine"):
+        api.slurm_script(config, ["hyperparameter-search"])
     assert not (shop / "configs/tune-slurm.sh").exists()
 
 

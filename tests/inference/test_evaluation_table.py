@@ -32,8 +32,7 @@ def _project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("groups")
     write_shop(root / "data" / "shop.csv", shop_rows(n_customers=10))
     preprocess_shop(root, split_method="within_sequence", split_ratios=[0.5, 0.3, 0.2], max_categories={"item": 4})
-    train(root, model_name="next", scoring={"min_events": 2})
-    train(root, model_name="ranked", target_columns=["item"], ranking={"item": {"k": 2}})
+    train(root, model_name="next", scoring={"min_events": 2}, ranking={"item": {"k": [2]}})
     train(root, model_name="ahead", prediction_horizon=H, model_spec=DISTRIBUTION)
     return root
 
@@ -113,7 +112,7 @@ def test_the_value_of_a_categorical_target_is_its_true_class() -> None:
 
 
 def test_the_ranks_of_a_target_are_in_the_table_too() -> None:
-    found, table = evaluated("ranked", evaluation_context="full")
+    found, table = evaluated("next", evaluation_context="full")
     whole = table.filter(pl.col("target") == "item", pl.col("column").is_null()).row(0, named=True)
     for metric in ("ndcg_2", "hit_rate_2", "mrr_2"):
         assert whole[metric] == pytest.approx(found.evaluation["item"][metric], rel=1e-12)

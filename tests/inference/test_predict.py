@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from sequifier.artifacts.split_file import read_events
+from sequifier.dataset.seasons import find_period
 from sequifier.errors import DataError
 from tests.support.reference_metrics import macro_f1
 from tests.support.rounding import rounding
@@ -116,6 +118,14 @@ def test_probabilities_sum_to_one_and_the_unknown_class_has_none(trained: Path) 
     assert most_likely == pl.read_parquet(result.predictions)["item"].to_list()
 
 
+def naive_errors(raw: pl.DataFrame) -> pl.DataFrame:
+    """The mean error of the seasonal naive forecast in the training events of each sequence."""
+    training = Path("data/shop-split0.parquet")
+    period = find_period(read_events(training, ["price"], expected_hashes=None), "price", 400) or 1
+    rows = pl.read_parquet(training).select("sequenceId", "itemPosition").join(raw, on=["sequenceId", "itemPosition"])
+    return rows.sort("itemPosition").group_by("sequenceId").agg(naive=pl.col("price").diff(period).abs().mean())
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -138,6 +148,7 @@ def test_the_evaluation_equals_one_computed_from_the_written_files(
     probabilities = pl.read_csv(result.probabilities[0])
     of_truth = np.array([probabilities[row, label] for row, label in enumerate(both["item_true"])])
     error = both["price"] - both["price_true"]
+    by_naive = both.select("sequenceId").join(naive_errors(raw), on="sequenceId", how="left", maintain_order="left")
     expected = {
         "item": {
             "accuracy": (both["item"] == both["item_true"]).mean(),
@@ -145,7 +156,12 @@ def test_the_evaluation_equals_one_computed_from_the_written_files(
             "macro_f1": macro_f1(both["item_true"].to_list(), both["item"].to_list()),
             "n": both.height,
         },
-        "price": {"mae": error.abs().mean(), "rmse": (error**2).mean() ** 0.5, "n": both.height},
+        "price": {
+            "mae": error.abs().mean(),
+            "rmse": (error**2).mean() ** 0.5,
+            "mase": (error.abs() / by_naive["naive"]).mean(),
+            "n": both.height,
+        },
     }
     assert both["item_true"].null_count() == 0
     saved = json.loads((result.predictions.parent / f"sequifier-{name}-best-1-evaluation.json").read_text())

@@ -25,7 +25,7 @@ from sequifier.preprocess.check import prepare
 from sequifier.preprocess.column_types import POLARS_TYPES, StoredType
 from sequifier.preprocess.duplicates import distinct
 from sequifier.preprocess.encode import Encoding
-from sequifier.preprocess.future_rows import FutureRows
+from sequifier.preprocess.future_rows import FIELD, FutureRows
 from sequifier.preprocess.join_sequences import with_sequence_table
 from sequifier.preprocess.parsed_column import ColumnError
 from sequifier.preprocess.partition import read_parts
@@ -200,11 +200,13 @@ def _open_future(
     source = _source_of(config, form, [*types]).readable(folder / "future")
     try:
         table = _open(source, config, types, known, ())
+        rows = pl.concat(read_parts(table, config, folder / "future", memory_bytes=MEMORY_BYTES))
     except DataError as error:
         where = error.where if str(source.path) in error.where else f"{source.path}, {error.where}"
-        raise DataError(error.what, where=where, fix=error.fix) from error
+        fix = f"check {FIELD}" if error.fix == "check data_path" else error.fix
+        raise DataError(error.what, where=where, fix=fix) from error
     return FutureRows(
-        rows=distinct(pl.concat(read_parts(table, config, folder / "future", memory_bytes=MEMORY_BYTES))),
+        rows=distinct(rows),
         horizon=file.architecture.horizon,
         required=[column for column in types if column not in fills],
         path=path,

@@ -223,6 +223,15 @@ def test_a_plan_with_missing_steps_or_values_is_refused(trained: pl.DataFrame, p
     assert "plan.csv" in error.value.where
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_plan_without_rows_is_the_file_to_check(trained: pl.DataFrame, suffix: str) -> None:
+    none = past_and_plan(trained).drop("sales").clear()
+    none.write_csv("none.csv") if suffix == "csv" else none.write_parquet("none.parquet")
+    with pytest.raises(DataError, match="there are no rows") as error:
+        raw(future_data_path=f"none.{suffix}")
+    assert (Path(error.value.where).name, error.value.fix) == (f"none.{suffix}", "check future_data_path")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

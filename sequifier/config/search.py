@@ -196,7 +196,8 @@ class SearchConfig(SearchFields):
         what = f"{metric} is a mean over the steps of prediction_horizon, which is {shortest} to {longest} here"
         if step is not None:
             what = f"prediction_horizon: {shortest} has no step {step}"
-        yield problem(("metric",), f"{what}; use a metric of a step that all runs have: {better}", self.metric)
+        kinds = "" if self.target_column_types else " (log_loss for a categorical target, mae for a real one)"
+        yield problem(("metric",), f"{what}; use a metric of a step that all runs have: {better}{kinds}", self.metric)
 
     def _criterion_problems(self) -> Iterator[InitErrorDetails]:
         criteria: Any = self.searched("criterion")

@@ -29,9 +29,8 @@ def test_a_metric_that_horizons_do_not_share_is_refused_with_one_that_they_do(me
     with pytest.raises(ValidationError) as error:
         horizons(2, 8, metric=metric)
     assert message in str(error.value)
-    assert "use a metric of a step that all runs have: val_length_log_loss_step_1, val_length_mae_step_1" in str(
-        error.value
-    )
+    better = "val_length_log_loss_step_1, val_length_mae_step_1 (log_loss for a categorical target, mae for a real one)"
+    assert f"use a metric of a step that all runs have: {better}" in str(error.value)
 
 
 def test_one_horizon_may_rank_by_its_loss() -> None:

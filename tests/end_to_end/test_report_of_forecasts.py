@@ -96,13 +96,15 @@ def test_all_steps_together_and_each_step_have_the_metrics_of_the_run(
 
 def test_baselines_are_the_methods_of_one_target(report: ModelReport, trained: tuple[Path, RunResult]) -> None:
     price, item = of(report, "price"), of(report, "item")
-    assert {"mean", "last value", "ridge"} <= {*price.baselines} and "unigram" not in price.baselines
-    assert "unigram" in item.baselines and not {"mean", "last value"} & {*item.baselines}
+    assert {"median", "last value", "ridge"} <= {*price.baselines} and "unigram" not in price.baselines
+    assert "unigram" in item.baselines and not {"median", "last value"} & {*item.baselines}
     rows = {name.removeprefix(PREFIX): metrics for name, metrics in trained[1].baselines.items()}
-    of_mean = next(metrics for name, metrics in rows.items() if name.endswith(", mean"))
-    assert price.baselines["mean"]["crps"] == pytest.approx(of_mean["val_price_crps"])
+    of_median = next(metrics for name, metrics in rows.items() if name.endswith(", median"))
+    assert price.baselines["median"]["crps"] == pytest.approx(of_median["val_price_crps"])
     assert price.steps is not None
-    assert price.steps.baselines["mean"] == pytest.approx([of_mean[f"val_price_crps_step_{n + 1}"] for n in range(H)])
+    assert price.steps.baselines["median"] == pytest.approx(
+        [of_median[f"val_price_crps_step_{n + 1}"] for n in range(H)]
+    )
 
 
 def test_calibration_counts_true_values_below_the_quantiles_of_the_exported_model(

@@ -173,9 +173,9 @@ def test_quantiles_are_those_of_the_own_sequence_in_original_units(spread: None)
 
 
 def test_a_baseline_has_its_quantiles_in_the_scale_of_each_sequence(spread: None) -> None:
-    """The mean of the training values, with the quantiles of their deviations: both are those of the sequence."""
+    """The median of the training values, with the quantiles of their deviations: both are those of the sequence."""
     scores = prepare(config(**QUANTILES), Shared(), emit=quiet).baselines
-    found = next(found for name, found in scores.items() if name.endswith("mean"))
+    found = next(found for name, found in scores.items() if name.endswith("median"))
     stored = [pl.read_parquet(f"data/shop-split{number}.parquet") for number in (0, 1)]
     z = (
         stored[0].filter(pl.col("itemPosition") > 0)["price"].to_numpy().astype(np.float64)

@@ -40,6 +40,7 @@ from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.machine import cores
+from sequifier.percent import counted
 from sequifier.prepare import score
 from sequifier.results.comparison import Seeds, compare, difference
 from sequifier.training.baselines.scores import PREFIX
@@ -266,9 +267,10 @@ def rows(mark: Mark, by_metric: Mapping[str, Mapping[str, Seeds]]) -> Iterator[l
     errors = [
         (compare([seeds])[0].standard_error if mark.is_sample else seed_error(seeds)) or float("nan") for seeds in ours
     ]
+    margins = ["" if math.isnan(error) else f" ± {error:.4f}" for error in errors]
     yield [
-        f"**ours**, mean of {len(ours[0])} seeds",
-        *(f"**{mean(seeds):.4f}** ± {error:.4f}" for seeds, error in zip(ours, errors, strict=True)),
+        f"**ours**, mean of {counted(len(ours[0]), 'seed')}",
+        *(f"**{mean(seeds):.4f}**{margin}" for seeds, margin in zip(ours, margins, strict=True)),
     ]
     for seed in ours[0]:
         yield [f"seed {seed}", *(f"{seeds[seed].value:.4f}" for seeds in ours)]

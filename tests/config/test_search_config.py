@@ -288,9 +288,10 @@ def test_fields_of_v1_are_accepted() -> None:
 def test_the_order_of_the_grid_is_the_documented_one() -> None:
     fields = searchable_fields()
     assert len(fields) == len(set(fields))
-    assert fields[:13] == [
+    assert fields[:14] == [
         *("input_columns", "column_types", "seq_length", "window_stride", "window_normalization", "prediction_horizon"),
-        *("learning_rate", "epochs", "scheduler", "batch_size", "dropout", "optimizer", "accumulation_steps"),
+        *("known_future", "learning_rate", "epochs", "scheduler", "batch_size", "dropout", "optimizer"),
+        "accumulation_steps",
     ]
     assert fields[-16:] == [
         *("dim_model", "n_head", "initial_embedding_dim", "joint_embedding_dim", "feature_embedding_dims"),

@@ -56,7 +56,9 @@ class TableModel:
     def window_scales(self, reals: Tensor, is_event: Tensor | None) -> dict[str, Any]:
         return {}
 
-    def decoders(self, hidden: Tensor, targets: Collection[str], scales: dict[str, Any]) -> dict[str, Decoder]:
+    def decoders(
+        self, hidden: Tensor, targets: Collection[str], scales: dict[str, Any], future: None
+    ) -> dict[str, Decoder]:
         logits = torch.from_numpy(self.table)[hidden[:, 0].long() + 1]
         return {"item": Decoder(logits, torch.eye(logits.shape[1]), None)}
 

@@ -66,7 +66,9 @@ class TableModel:
     def window_scales(self, reals: Tensor, is_event: Tensor | None) -> dict[str, Any]:
         return {}
 
-    def decoders(self, hidden: Tensor, targets: Sequence[str], scales: dict[str, Any]) -> dict[str, Decoder]:
+    def decoders(
+        self, hidden: Tensor, targets: Sequence[str], scales: dict[str, Any], future: None
+    ) -> dict[str, Decoder]:
         next_row = hidden[:, 0].long() + 1
         logits, values = self._logits[next_row], self._values[next_row, None]
         return {

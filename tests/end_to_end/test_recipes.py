@@ -16,11 +16,11 @@ def test_the_recipes_run_from_raw_files_to_predictions(tmp_path: Path) -> None:
     orders, made, *_ = shown
     for block in (orders, made):
         assert block.printed == block.in_page
-    (top,) = (tmp_path / "shop" / "outputs" / "top_k").glob("*.csv")
+    (top,) = (tmp_path / "shop" / "outputs" / "top_k").glob("*-orders-product-top_k.csv")
     assert pl.read_csv(top)["rank"].value_counts().sort("rank")["count"].to_list() == [1500] * 3
     (next_events,) = (tmp_path / "claims" / "outputs" / "predictions").glob("*-running-predictions.csv")
     assert pl.read_csv(next_events).height == 40
-    (labels,) = (tmp_path / "leavers" / "outputs" / "probabilities").glob("*.csv")
+    (labels,) = (tmp_path / "leavers" / "outputs" / "probabilities").glob("*-new-visits-left-probabilities.csv")
     found = pl.read_csv(labels)
     assert found.height == 100
     assert ((found["no"] + found["yes"]) - 1).abs().max() < 1e-5

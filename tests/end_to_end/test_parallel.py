@@ -6,7 +6,6 @@ random moments: kill_searches.py.)
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import pytest
 
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
 from tests.end_to_end.test_failures import failing_search, runs_of, search
-from tests.support.command_line import command
+from tests.support.command_line import start_process
 from tests.support.processes import wait_for
 from tests.support.runs import latest, trained_alone
 from tests.support.shop import WriteConfig, preprocess_shop, shop_rows, write_shop
@@ -116,15 +115,7 @@ class Started:
 
     def __init__(self, root: Path, path: Path) -> None:
         self.root = root
-        self.process = subprocess.Popen(
-            command("hyperparameter-search", "--config-path", path),
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = start_process("hyperparameter-search", "--config-path", path, folder=root)
 
     def wait_for_two_runs(self) -> None:
         wait_for(lambda: len(list(self.root.glob("trains-*"))) >= 2)

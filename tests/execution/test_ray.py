@@ -18,7 +18,7 @@ import pytest
 
 from sequifier.artifacts.ledger import Record, latest_by_run, read_ledger
 from sequifier.errors import RunError
-from tests.support.command_line import command, sequifier
+from tests.support.command_line import command, sequifier, start_process
 from tests.support.processes import wait_for
 from tests.support.ray_cluster import RayCluster, actors, all_die, cluster_of, kill, workers_in, workers_of
 from tests.support.runs import latest
@@ -74,16 +74,8 @@ class Started:
 
     def __init__(self, root: Path, path: Path) -> None:
         self.root = root
-        self.process = subprocess.Popen(
-            command("hyperparameter-search", "--config-path", path),
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        words = ("hyperparameter-search", "--config-path", path)
+        self.process = start_process(*words, folder=root, OMP_NUM_THREADS="1")
         wait_for(lambda: len(list(root.glob("trains-*"))) >= 2 or self.process.poll() is not None, seconds=120)
         assert self.process.poll() is None, self.process.communicate()[1]
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -50,4 +51,18 @@ def sequifier(*words: object, **environment: str) -> subprocess.CompletedProcess
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
         check=False,
+    )
+
+
+def start_process(*words: object, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start `sequifier WORDS...` in a folder, in a process group of its own that a test may kill."""
+    return subprocess.Popen(
+        command(*words),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
     )

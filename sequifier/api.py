@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sequifier.callbacks import Emit, Log
 from sequifier.errors import ModelError
+from sequifier.printable import command_line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -276,7 +277,9 @@ def export(
         from sequifier.results.deployed import report_path
 
         page = report_path(found.root, found.config.model_name)
-        written += write_files(measure(found, versions[0], log), page, command=f"sequifier export {source} --report")
+        written += write_files(
+            measure(found, versions[0], log), page, command=command_line("export", source, "--report")
+        )
     return written
 
 

@@ -4,6 +4,7 @@ Labels, keys, file names and the output of scripts may have escape sequences, wh
 title of the window, or disguise a message. Every output passes through `printable`: terminal, logs and pages.
 """
 
+import shlex
 from functools import cache
 
 _UNPRINTABLE = (
@@ -24,6 +25,11 @@ def shown_text(text: str) -> str:
     """Return a text of the data for a message: short, and with escapes for line feeds and the like."""
     shown = text if text.isprintable() else repr(text)[1:-1]
     return shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "..."
+
+
+def command_line(*words: object) -> str:
+    """Return a command of Sequifier to be pasted into a shell: names and paths with spaces and the like are quoted."""
+    return shlex.join(["sequifier", *map(str, words)])
 
 
 @cache

@@ -8,7 +8,6 @@ A result file depends only on the records of the ledger.
 """
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from sequifier.artifacts.ledger import Ledger, Record, latest_by_run
 from sequifier.artifacts.read_file import read_json
 from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
+from sequifier.printable import command_line
 
 SCORE = "score"
 """The metric by which records are ranked: the mean score, 0 to 10, larger is better."""
@@ -202,7 +202,10 @@ def write_export(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         RunError: no configuration has a score, or the file cannot be written.
     """
-    header = ["The best samplers of a search, written by sequifier.", f"Use: sequifier infer -D sampler={path}"]
+    header = [
+        "The best samplers of a search, written by sequifier.",
+        f"Use: {command_line('infer', '-D', f'sampler={path}')}",
+    ]
     write_text(path, dump_yaml(export(results), header=header))
 
 
@@ -218,4 +221,4 @@ def infer_command(model: str, values: Mapping[str, object], *, is_true_history: 
         return ""
     generates = {} if is_true_history else {"autoregression": "true"}
     words = [f"{name}={value}" for name, value in {**values, **generates}.items()]
-    return shlex.join(["sequifier", "infer", *(["--model-path", model] if model else []), "-D", *words])
+    return command_line("infer", *(["--model-path", model] if model else []), "-D", *words)

@@ -1,6 +1,5 @@
 """`sequifier search-analysis`."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import click
 from sequifier.cli.options import Command, all_metrics_option
 from sequifier.cli.output import console, echo
 from sequifier.percent import counted
+from sequifier.printable import command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,7 +140,7 @@ def command(
         report.print_summary(out, all_metrics=all_metrics)
     says: Callable[[str], None] = lambda text: echo(text, err=as_json)  # noqa: E731
     if html is not None:
-        report.write_html(html, command=shlex.join(["sequifier", *sys.argv[1:]]))
+        report.write_html(html, command=command_line(*sys.argv[1:]))
         says(f"\nreport: {html}")
     if best is not None:
         says(f"\nbest: {best}, to use it: {report.export(best)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sequifier.cli.output import console
 from sequifier.percent import counted
+from sequifier.printable import command_line
 
 if TYPE_CHECKING:
     from sequifier.results.ranking import Configuration
@@ -61,10 +62,8 @@ def print_next(result: "SearchResult", config_path: Path) -> None:
         _print_winner(result, ranked)
     failed = [row for row in result.rows if row.state in ("failed", "oom")]
     if failed:
-        out.print(
-            f"{len(failed)} failed: sequifier hyperparameter-search --config-path {config_path} --retry-failed",
-            markup=False,
-        )
+        again = command_line("hyperparameter-search", "--config-path", config_path, "--retry-failed")
+        out.print(f"{len(failed)} failed: {again}", markup=False)
 
 
 def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> None:
@@ -110,10 +109,10 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         out.print(f"{which} {root / model.path}", markup=False)
         out.print(f"             {model.text}", markup=False)
     if model is not None and model.path.endswith(".onnx") and Path("configs/infer.yaml").is_file():
-        out.print(f"predict with it: sequifier infer --model-path {root / model.path}", markup=False)
+        out.print(f"predict with it: {command_line('infer', '--model-path', root / model.path)}", markup=False)
     out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
     if winner.first.config_path:
-        out.print(f"train it again: sequifier train --config-path {winner.first.config_path}", markup=False)
+        out.print(f"train it again: {command_line('train', '--config-path', winner.first.config_path)}", markup=False)
     again = [row for row in result.rows if row.model_again]
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"

@@ -16,6 +16,7 @@ from sequifier.cli.options import (
     with_seed_options,
 )
 from sequifier.cli.output import echo
+from sequifier.printable import command_line
 
 DIFFERS = 1
 """Exit code of --verify when the losses differ."""
@@ -106,5 +107,5 @@ def command(
             echo(root / path)
     best = result.files.get("best_onnx")
     if best is not None and verbose is not False and Path("configs/infer.yaml").is_file():
-        echo(f"predict with it: sequifier infer --model-path {root / best}", err=True)
+        echo(f"predict with it: {command_line('infer', '--model-path', root / best)}", err=True)
     return 0

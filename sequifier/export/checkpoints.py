@@ -4,6 +4,7 @@ A checkpoint has weights, config and shape. Vocabularies and statistics are in t
 the data of the training.
 """
 
+import glob
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _no_checkpoint(name: str, root: Path, folder: Path) -> RunError:
         runs = [run for run in known if re.fullmatch(re.escape(name) + r"-run-\d+", run)]
         which = ", ".join(runs[:5]) if runs else "none of its runs has a checkpoint"
         return RunError(f"`{name}` is a search, not a run", where=str(folder), fix=f"name one of its runs: {which}")
-    models = sorted(path.name for path in (root / "models").glob(f"sequifier-{name}-best-*"))
+    models = sorted(path.name for path in (root / "models").glob(f"sequifier-{glob.escape(name)}-best-*"))
     left = f"; it has models: {', '.join(models)}" if models else ""
     if checkpoints_of(earlier_folder(folder, name), name):
         left += f"; an earlier training's are in checkpoints/earlier/{name}"

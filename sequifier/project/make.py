@@ -1,6 +1,7 @@
 """`sequifier make`: a new project folder with configs for every command."""
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +33,9 @@ CONFIGS: dict[str, type[BaseModel]] = {
 }
 """The config file of each command, in the order in which a project uses them."""
 
+_CONFIG_FILES = ", ".join(f"configs/{file}" for file in CONFIGS)
+_SEARCH = ("sequifier preprocess", "sequifier hyperparameter-search")
+
 TOPICS = 466_000
 """Length of the text of the example, about, in characters."""
 
@@ -42,7 +46,7 @@ class Example:
 
     data: str  # name of its file in data/
     write: Callable[[Path], None]
-    next: tuple[str, ...] = ("sequifier preprocess", "sequifier hyperparameter-search")
+    next: tuple[str, ...] = _SEARCH
 
 
 EXAMPLES: dict[str, Example] = {
@@ -95,21 +99,18 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
     _write(project, configs(example))
     if example is None:
         return [
-            f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
+            f"made {name}/ with {_CONFIG_FILES}",
             "next:",
             f"  put your table of events into {name}/data",
             "  replace each PLEASE FILL in the configs",
-            f"  cd {name}",
-            "  sequifier preprocess",
-            "  sequifier hyperparameter-search",
+            *_commands(name, _SEARCH),
         ]
     chosen = EXAMPLES[example]
     chosen.write(project / "data" / chosen.data)
     return [
-        f"made {name}/ with data/{chosen.data} and {', '.join(f'configs/{file}' for file in CONFIGS)}",
+        f"made {name}/ with data/{chosen.data} and {_CONFIG_FILES}",
         "next:",
-        f"  cd {name}",
-        *(f"  {command}" for command in chosen.next),
+        *_commands(name, chosen.next),
     ]
 
 
@@ -138,10 +139,9 @@ def _from_text(name: str, project: Path, data: OwnTable) -> list[str]:
     _write(project, _text_configs(text_values(path, model_name(name), n_characters, prompt)))
     return [
         what,
-        f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
+        f"made {name}/ with {_CONFIG_FILES}",
         "next:",
-        f"  cd {name}",
-        *(f"  {command}" for command in EXAMPLES["text"].next),
+        *_commands(name, EXAMPLES["text"].next),
     ]
 
 
@@ -161,12 +161,16 @@ def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
     _write(project, {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()})
     return [
         *proposal.lines,
-        f"made {name}/ with {', '.join(f'configs/{file}' for file in CONFIGS)}",
+        f"made {name}/ with {_CONFIG_FILES}",
         "next (check configs/preprocess.yaml first: it lists the use of each column):",
-        f"  cd {name}",
-        "  sequifier preprocess",
-        "  sequifier hyperparameter-search",
+        *_commands(name, _SEARCH),
     ]
+
+
+def _commands(name: str, commands: Sequence[str]) -> Iterator[str]:
+    """The commands that continue in a new project."""
+    yield f"  cd {shlex.quote(name)}"
+    yield from (f"  {command}" for command in commands)
 
 
 def _write(project: Path, texts: Mapping[str, str]) -> None:

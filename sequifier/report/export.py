@@ -1,6 +1,5 @@
 """Files made from an analysis: the best run as a train.yaml, the best samplers, the next search."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from sequifier.artifacts.atomic import write_text
 from sequifier.artifacts.sampler_results import infer_command, write_export
 from sequifier.config.dump import dump_yaml
 from sequifier.errors import RunError
+from sequifier.printable import command_line
 from sequifier.report.analysis import Analysis
 from sequifier.report.next_search import next_search
 from sequifier.results.run_files import read_document
@@ -71,7 +71,7 @@ def next_command(analysis: Analysis, path: Path) -> str:
 
 
 def _with_config(command: str, path: Path) -> str:
-    return shlex.join(["sequifier", command, "--config-path", str(path)])
+    return command_line(command, "--config-path", path)
 
 
 def next_yaml(analysis: Analysis) -> tuple[str, str]:

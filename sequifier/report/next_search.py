@@ -18,6 +18,7 @@ from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import LINKED
 from sequifier.errors import RunError
+from sequifier.printable import command_line
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import BestRange, is_logarithmic, top_count
 from sequifier.report.narrowing import Evidence, n_values, narrow_field, narrow_group, rounded, without_none
@@ -42,7 +43,7 @@ def next_search(analysis: Analysis) -> dict[str, Any]:
     if analysis.comparison is not None:
         raise RunError(
             "the next search continues one search, and several were named",
-            fix=f"name one: sequifier search-analysis {analysis.comparison.searches[0].name}",
+            fix=f"name one: {command_line('search-analysis', analysis.comparison.searches[0].name)}",
         )
     if not table.document:
         raise RunError(

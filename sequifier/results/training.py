@@ -1,6 +1,5 @@
 """A training search as a table of its trials, read from its ledger and the files beside it."""
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +18,7 @@ from sequifier.artifacts.ledger import (
 from sequifier.artifacts.read_file import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
+from sequifier.printable import command_line
 from sequifier.results.environment import difference_warning
 from sequifier.results.find import find_ranking, is_running
 from sequifier.results.run_files import RunFiles, read_document
@@ -189,7 +189,7 @@ def _trial(
         n_parameters=record.n_parameters,
         metrics=record.metrics,
         error=record.error or "",
-        command=shlex.join(["sequifier", "train", "--config-path", run_file]) if has_run_file else "",
+        command=command_line("train", "--config-path", run_file) if has_run_file else "",
         config_path=run_file if has_run_file else "",
         model_path=model_path,
         has_model=bool(model_path) and (files.root / model_path).exists(),

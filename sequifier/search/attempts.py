@@ -14,6 +14,7 @@ from sequifier.artifacts.disk import is_disk_full as is_no_space_error
 from sequifier.artifacts.ledger import Ledger, Record, State
 from sequifier.callbacks import Emit
 from sequifier.errors import RunError, SequifierError
+from sequifier.printable import command_line
 from sequifier.processes import describe_death
 from sequifier.results.run_files import read_document
 from sequifier.search.agenda import PAUSED, Task, is_paused
@@ -172,7 +173,7 @@ class Attempts:
             )
             seconds = {"total": time.monotonic() - began}
             if decision.action == "give_up":
-                reproduce = f"sequifier train --config-path {self._run.path}"
+                reproduce = command_line("train", "--config-path", self._run.path)
                 return self.note(decision.state, error=f"{decision.reason}; to reproduce: {reproduce}", seconds=seconds)
             why = f"attempt {self._attempt}: {decision.reason}"
             is_alone = decision.action == "alone"

@@ -13,6 +13,7 @@ from sequifier.config.fields import COUNTED, FROM_METADATA
 from sequifier.config.identity import identity, plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import RunError
+from sequifier.printable import command_line
 from sequifier.results.settings import field_of, value_at, values_of
 from sequifier.search.out_of_memory import Batch
 from sequifier.search.plan import Plan, PlannedRun
@@ -62,7 +63,7 @@ def run_file(run: PlannedRun, plan: Plan, *, comments: Mapping[str, str] | None 
     header = [
         f"Run {run.number} of the search {plan.config.hp_search_name}, written by sequifier hyperparameter-search.",
         f"Data fingerprint: {plan.fingerprint}",
-        f"Run it alone: sequifier train --config-path {run.path}",
+        f"Run it alone: {command_line('train', '--config-path', run.path)}",
     ]
     values = plain(run.config)
     for name in (*FROM_METADATA, "target_column_types"):

@@ -1,7 +1,11 @@
 """`search-analysis` and `visualize-training` as a person calls them."""
 
+import html
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -145,6 +149,21 @@ def test_curves_of_runs_and_searches_are_drawn(project: Path, tmp_path: Path) ->
     assert run("visualize-training", "wide-run-1", "--metric", "val_kind_accuracy", "-o", str(page)).exit_code == 0
     text = page.read_text()
     assert "best val_kind_accuracy" in text and "Dashed" not in text
+
+
+def test_curves_of_a_search_are_those_of_its_runs_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "my [search]"
+    write_search(tmp_path, name=name, n_runs=11, epochs=2)
+    logs = tmp_path / "logs"
+    shutil.copytree(logs / f"{name}-run-1", logs / f"{name}-run-1-verify", symlinks=True)
+    monkeypatch.chdir(tmp_path.parent)
+    done = run("visualize-training", str(logs / name), "-o", "curves.html")
+    assert done.exit_code == 0, done.exception
+    page = Path("curves.html").read_text()
+    assert sorted(re.findall(r"</span>my \[search\]-run-([^<]*)</th>", page), key=int) == [*map(str, range(11))]
+    assert shlex.join(["sequifier", "visualize-training", str(logs / name)]) in html.unescape(page)
 
 
 def test_what_cannot_be_drawn_is_reported(project: Path) -> None:

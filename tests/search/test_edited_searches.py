@@ -178,5 +178,6 @@ def test_one_is_not_said_as_many_and_a_search_without_results_says_how_to_go_on(
     second = started(search(training={"dropout": 0.1}, project_root=str(tmp_path)), records)
     assert plan_lines(second, [])[-1] == "  nothing is left to train: 1 run is done"
     table = search_table(second, records)
-    print_next(SearchResult(second, "complete", table, ranked(table), savings(second, records)), Path("s.yaml"))
-    assert "1 failed: sequifier hyperparameter-search --config-path s.yaml --retry-failed" in capsys.readouterr().out
+    print_next(SearchResult(second, "complete", table, ranked(table), savings(second, records)), Path("my search.yaml"))
+    again = "sequifier hyperparameter-search --config-path 'my search.yaml' --retry-failed"
+    assert f"1 failed: {again}" in capsys.readouterr().out, "as a shell takes it"

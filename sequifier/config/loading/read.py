@@ -1,5 +1,6 @@
 """A config file as raw values with their places, over the files that it inherits from."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _elsewhere(path: Path) -> str:
     if not path.is_absolute():
         for folder in (Path(".."), Path("../.."), *sorted(place for place in Path().iterdir() if place.is_dir())):
             if (folder / path).is_file():
-                return f"run this in the folder of the project: cd {folder}"
+                return f"run this in the folder of the project: cd {shlex.quote(str(folder))}"
     return "give --config-path, or begin with `sequifier make`"
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sequifier import __version__
-from sequifier.printable import printable
+from sequifier.printable import command_line, printable
 from sequifier.report.numbers import in_percent, number, seconds_text
 from sequifier.report.page.charts import Chart
 from sequifier.results.settings import Setting, text_of
@@ -135,6 +135,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    made.globals["command_line"] = command_line
     made.filters |= {
         "breakable": _breakable,
         "number": number,

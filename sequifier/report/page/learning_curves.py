@@ -1,5 +1,6 @@
 """Learning curves of any runs, or of whole searches, on one page, with some of their forecasts."""
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from sequifier.artifacts.read_file import json_lines
 from sequifier.config.catalogue.metric_names import higher_is_better
 from sequifier.errors import RunError, did_you_mean
 from sequifier.experiment.record import METRICS
+from sequifier.printable import command_line
 from sequifier.report.numbers import number
 from sequifier.report.page.charts import SERIES, Line, learning_curves
 from sequifier.report.page.forecast_charts import forecast_section
@@ -99,8 +101,10 @@ def _runs(name: str, metric: str) -> list[Trial]:
             where=str(Path("logs").absolute()),
             fix=did_you_mean(name, runs) if runs else error.fix,
         ) from error
-    records = [(path.parent.name, path.resolve()) for path in Path("logs").glob(f"{folder.name}-run-*/latest")]
-    return [_run(own, record, metric) for own, record in sorted(records)]
+    logs, of_search = folder.parent, re.compile(re.escape(folder.name) + r"-run-(\d+)")  # not NAME-run-3-verify
+    numbers = sorted(int(match[1]) for path in logs.iterdir() if (match := of_search.fullmatch(path.name)))
+    records = [logs / f"{folder.name}-run-{number}" / "latest" for number in numbers]
+    return [_run(record.parent.name, record.resolve(), metric) for record in records if record.exists()]
 
 
 def _run(name: str, record: Path, metric: str) -> Trial:
@@ -155,10 +159,11 @@ def _page(
             *forecast_section(forecasts),
         ],
         charts={"curves": readable(chart, metric, drawn)},
-        command=" ".join(
-            ["sequifier visualize-training", ",".join(names)]
-            + ["--log-scale"] * log_scale
-            + ["--forecasts"] * bool(forecasts)
+        command=command_line(
+            "visualize-training",
+            ",".join(names),
+            *["--log-scale"] * log_scale,
+            *["--forecasts"] * bool(forecasts),
         ),
         names=names,
         metric=metric,

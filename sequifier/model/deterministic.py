@@ -13,9 +13,13 @@ def fix_workspaces() -> None:
 
 
 def use_deterministic_algorithms(is_required: bool) -> None:
-    """Use deterministic algorithms only, or any."""
+    """Use deterministic algorithms only, or any.
+
+    torch.use_deterministic_algorithms says it to the compiler too, and loads that for it (a second in each process).
+    `Transformer.compile_blocks` says it where the compiler is used.
+    """
     import torch
 
     if is_required:
         fix_workspaces()
-    torch.use_deterministic_algorithms(is_required)
+    torch.set_deterministic_debug_mode("error" if is_required else "default")

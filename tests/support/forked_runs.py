@@ -86,12 +86,12 @@ def serve() -> None:
     import onnx  # noqa: F401
     import pytorch_optimizer  # noqa: F401
     import torch
+    import torch._dynamo  # half of torch, once and not in each run: its optimizers load it
 
     import sequifier.api
     import sequifier.run  # noqa: F401
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(False)  # imports half of torch once, not in each run
     assert "polars" not in sys.modules, "its thread pool does not survive a fork"
     n_threads = _n_threads()
     for line in sys.stdin:

@@ -190,6 +190,11 @@ class Metadata(StrictModel):
         return self.sequifier.reading.by_sequence
 
     @property
+    def calendar_columns(self) -> list[str]:
+        """The columns that are parts of the local calendar of the positions."""
+        return self.sequifier.calendar_columns
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the content of the data set: 16 hexadecimal digits."""
         return self.sequifier.fingerprint

@@ -75,6 +75,12 @@ class TimeRules(Observed, StrictModel):
         return [column for column in self.time_features if column != POSITION]
 
     @property
+    def calendar_columns(self) -> list[str]:
+        """The columns that are parts of the local calendar of the positions."""
+        of_positions = ((name, column) for name, column in self.derived.items() if column.date_column == POSITION)
+        return [name for name, column in of_positions if not column.is_span]
+
+    @property
     def target_only_columns(self) -> list[str]:
         """The columns that may be targets but not inputs."""
         return [name for name, column in self.derived.items() if column.is_target_only]

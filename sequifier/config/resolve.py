@@ -11,7 +11,7 @@ from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRI
 from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.config.horizon import horizon_problems
-from sequifier.config.known_future import known_future_problems
+from sequifier.config.known_future import known_future_problems, with_calendar
 from sequifier.config.memory import positions_at_once
 from sequifier.config.observation import Observation
 from sequifier.config.preprocess_fields import WHOLE_SEQUENCES, SplitMethod
@@ -75,6 +75,9 @@ class DataSchema(Protocol):
     def by_sequence(self) -> list[str]: ...
 
     @property
+    def calendar_columns(self) -> list[str]: ...
+
+    @property
     def split_paths(self) -> list[str]: ...
 
     @property
@@ -98,7 +101,8 @@ def resolve(config: TrainConfig, data: DataSchema) -> TrainConfig:
     positions: dict[str, TargetPosition] = {target: config.target_positions.get(target, "last") for target in labels}
     problems = [*_label_problems(config, data, labels)]
     inputs = config.input_columns or [column for column in data.input_columns if column not in labels]
-    config = config.model_copy(update={"target_positions": positions, "input_columns": inputs})
+    filled = {"target_positions": positions, "input_columns": inputs}
+    config = config.model_copy(update=filled | {"known_future": with_calendar(config, inputs, data)})
     try:
         architecture(config, data)
     except ConfigError as error:

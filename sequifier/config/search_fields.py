@@ -267,12 +267,12 @@ class SearchFields(ProjectConfig):
     )
     known_future: Annotated[list[NameList], ValuesOf(TrainConfig, "known_future", searched=True)] = Field(
         [[]],
-        description="Sets of input columns to try whose values are known for the steps to come. A flat list of names "
-        "is one set.",
+        description="Sets of input columns to try whose values are known for the steps to come; `calendar` stands for "
+        "the parts of the date among them. A flat list of names is one set.",
         json_schema_extra=about(
             interacts="prediction_horizon, each of whose values must be above 1; input_columns, each set of which must "
             "have these columns",
-            change="to `[[], [price]]` to learn what knowing the price is worth",
+            change="to `[[], [calendar], [calendar, price]]` to learn what knowing them is worth",
             synonyms="known_covariates future_covariates futr_exog",
         ),
     )

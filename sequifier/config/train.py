@@ -267,12 +267,14 @@ class TrainConfig(ProjectConfig):
     )
     known_future: Annotated[DistinctNames, AfterValidator(sorted)] = Field(  # their order has no effect
         default_factory=list,
-        description="Input columns whose values are known for the steps to come, such as a planned price, a holiday or "
-        "the hour (`time_hour`): the forecast of a step also depends on them at that step.",
+        description="Input columns whose values are known for the steps to come, such as a planned price or a holiday: "
+        "the forecast of a step also depends on them at that step. `calendar` stands for the parts of the date among "
+        "the input columns, such as `time_hour`.",
         json_schema_extra=about(
             interacts="prediction_horizon, which must be above 1; input_columns, which must have these columns, and "
             "target_columns, which must not; future_data_path of infer, which gives their values for raw events",
-            change="to the columns that are planned, or that follow from the date",
+            change="to `[calendar]` where forecasts depend on the hour, weekday or month, and to columns that are "
+            "planned",
             searchable=True,
             synonyms="known_covariates future_covariates known_future_inputs known_reals known_categoricals futr_exog "
             "dynamic_features time_varying_known regressors exogenous",

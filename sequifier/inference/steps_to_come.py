@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import POSITION, Events
+from sequifier.artifacts.events import Events
 from sequifier.artifacts.instants import are_in_range, instants, local_calendar
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.time_rules import DerivedColumn
@@ -16,12 +16,7 @@ from sequifier.inference.forecast_dates import FEWEST, Array, continued
 
 def not_of_dates(file: ModelFile) -> list[str]:
     """Return the known columns of the steps to come that do not follow from the dates of the steps alone."""
-    derived = file.time.derived
-    return [
-        name
-        for name in file.architecture.known_future
-        if name not in derived or derived[name].date_column != POSITION or derived[name].is_span
-    ]
+    return [name for name in file.architecture.known_future if name not in file.time.calendar_columns]
 
 
 def with_steps_to_come(events: Events, file: ModelFile) -> Events:

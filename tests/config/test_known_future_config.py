@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sequifier.config.architecture import Architecture, architecture_from_json
 from sequifier.config.identity import differing
-from sequifier.config.known_future import known_future_problems
+from sequifier.config.known_future import known_future_problems, with_calendar
 from sequifier.config.search import SearchConfig
 from sequifier.config.size import parameter_count
 from sequifier.config.train import TrainConfig
@@ -22,6 +22,7 @@ from tests.support.shapes import KNOWN_FUTURE, describe
 class Data:
     columns: list[str] = field(default_factory=lambda: ["sales", "price", "holiday", "region"])
     sequence_columns: list[str] = field(default_factory=lambda: ["region"])
+    calendar_columns: list[str] = field(default_factory=lambda: ["time_hour", "time_weekday"])
 
 
 def config(**fields: Any) -> TrainConfig:
@@ -70,6 +71,47 @@ def test_columns_that_cannot_be_known_are_refused(fields: dict[str, Any], messag
     (problem,) = known_future_problems(run, run.input_columns or ["sales", "price", "holiday"], Data())
     assert (problem.key, problem.message) == ("known_future", message)
     assert problem.fix
+
+
+@pytest.mark.parametrize(
+    ("known", "inputs", "expected"),
+    [
+        (["calendar"], ["sales", "time_hour", "time_weekday"], ["time_hour", "time_weekday"]),
+        (["price", "calendar"], ["sales", "price", "time_weekday"], ["price", "time_weekday"]),
+        (["zone", "calendar", "time_hour"], ["zone", "time_hour"], ["time_hour", "zone"]),
+        (["price"], ["sales", "price", "time_hour"], ["price"]),
+        (["calendar"], ["sales"], ["calendar"]),  # a problem, see below
+    ],
+)
+def test_the_word_calendar_stands_for_the_parts_of_the_date_among_the_inputs(
+    known: list[str], inputs: list[str], expected: list[str]
+) -> None:
+    assert with_calendar(config(known_future=known), inputs, Data()) == expected
+
+
+def test_a_part_of_the_date_that_is_predicted_is_not_known() -> None:
+    run = config(known_future=["calendar"], target_columns=["time_hour", "sales"])
+    assert with_calendar(run, ["time_hour", "time_weekday", "sales"], Data()) == ["time_weekday"]
+
+
+def test_a_column_called_calendar_is_that_column() -> None:
+    data = Data(columns=["sales", "calendar"])
+    run = config(known_future=["calendar"])
+    assert with_calendar(run, ["sales", "calendar", "time_hour"], data) == ["calendar"]
+    assert not [*known_future_problems(run, ["sales", "calendar"], data)]
+
+
+@pytest.mark.parametrize(
+    ("data", "fix"),
+    [
+        (Data(), "add time_hour, time_weekday to input_columns"),
+        (Data(calendar_columns=[]), "preprocess with time_features: [hour, weekday]"),
+    ],
+)
+def test_a_calendar_that_is_not_read_is_refused(data: Data, fix: str) -> None:
+    (problem,) = known_future_problems(config(known_future=["calendar"]), ["sales"], data)
+    assert problem.message == "no input column is a part of the calendar, for which `calendar` stands"
+    assert problem.fix == fix
 
 
 def test_known_columns_need_a_horizon_and_each_is_named_once() -> None:

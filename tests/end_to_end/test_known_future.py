@@ -79,7 +79,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, f
     runs = [
         config(project_root=str(root), training=long, export_end_to_end=True, export_pt=True),
         config(project_root=str(root), training=long, model_name="blind", known_future=[]),
-        config(project_root=str(root), training={"max_steps": 1}, model_name="dated", known_future=["time_hour"]),
+        config(project_root=str(root), training={"max_steps": 1}, model_name="dated", known_future=["calendar"]),
     ]
     scale = read_metadata(root / METADATA).scale("sales")
     losses = {run.model_name: api.train(run, emit=quiet).best_val_loss for run in runs}
@@ -167,6 +167,7 @@ def test_the_end_to_end_graph_reads_the_plan_and_its_dates(trained: pl.DataFrame
 def test_the_calendar_of_a_regular_series_needs_no_plan(trained: pl.DataFrame) -> None:
     ahead = past_and_plan(trained)
     found = raw(DATED)
+    assert read_model_file(Path(DATED)).architecture.known_future == ("time_hour",)  # the config has `calendar`
     assert found["itemPosition"].to_list() == ahead["time"].to_list()
     ahead.select("shop", "time").write_csv("plan.csv")
     np.testing.assert_allclose(found["sales"], raw(DATED, future_data_path="plan.csv")["sales"], rtol=1e-5)

@@ -177,18 +177,14 @@ def infer(config: "InferConfig", *, log: Log) -> "list[Inference]":
 
     from sequifier.config.loading.active import active_line, log_line
     from sequifier.experiment.experiment import Experiment
-    from sequifier.inference.check import check_jobs, find_future
+    from sequifier.inference.check import check_jobs
     from sequifier.inference.predict import infer
 
-    def encode_raw(path: Path, file: "ModelFile") -> "Iterator[Events]":
+    def encode_raw(path: Path, file: "ModelFile", future: Path | None) -> "Iterator[Events]":
         from sequifier.preprocess.new_events import encode_new_events
 
         return encode_new_events(
-            path,
-            file,
-            sequence_table=config.sequence_table,
-            future=find_future(config),
-            project_root=config.project_root,
+            path, file, future, sequence_table=config.sequence_table, project_root=config.project_root
         )
 
     notes = [log_line(config)]

@@ -121,6 +121,12 @@ class ModelFile:
         return [column for column in self.architecture.input_columns if column not in known]
 
     @property
+    def raw_targets(self) -> list[str]:
+        """The targets that are columns of the table which the model reads, and not computed from dates."""
+        targets = {target.name for target in self.architecture.targets} - self.time.derived.keys()
+        return [column for column in self.architecture.input_columns if column in targets]
+
+    @property
     def end_ids(self) -> dict[str, int]:
         """The id of END in each column of the model that has it."""
         columns = self.data.get("end_event", ())

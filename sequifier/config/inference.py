@@ -85,10 +85,12 @@ class InferConfig(ProjectConfig):
     future_data_path: str | None = Field(
         None,
         description="Path of a table with the known_future columns of the model at the steps to come, for raw events: "
-        "a row for each step after the last event of a sequence. Earlier rows and other sequences may be in it. null: "
-        "there is none, which is enough where these columns follow from the dates of a regular series.",
+        "a row for each step after the last event of a sequence. Earlier rows and other sequences may be in it. It may "
+        "be data_path itself: then these steps are the rows at the end of a sequence without values of the targets. "
+        "null: data_path, or no table where the columns follow from the dates of a regular series.",
         json_schema_extra=about(
-            interacts="read_format: raw; data_path, whose rows end where the steps to come begin",
+            interacts="read_format: raw; data_path, whose events end where the steps to come begin; fill_null of the "
+            "training data, with which a target without a value may be an event, so that null is not enough",
             change="to the plan of prices, holidays and the like that the forecast depends on",
             synonyms="future_covariates futr_df future_df known_future_values",
         ),

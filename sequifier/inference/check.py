@@ -12,7 +12,7 @@ from sequifier.callbacks import Log
 from sequifier.config.architecture import EMBEDDING, Target
 from sequifier.config.catalogue.distributions import LEVELS, quantile_column
 from sequifier.config.inference import InferConfig
-from sequifier.config.loading.paths import find_input, find_model
+from sequifier.config.loading.paths import find_model
 from sequifier.config.samplers import Sampler
 from sequifier.errors import ConfigError, DataError, ModelError, Problem, did_you_mean
 from sequifier.inference.compute import Request
@@ -102,6 +102,9 @@ def _job(
     source = find_source(config, file, path, targets, log)
     if problems := [*_problems_of_forecast(config, file, targets, source), *_problems_of_groups(config, file, source)]:
         raise ConfigError(problems)
+    if source.future == source.path:
+        marks = ", ".join(file.raw_targets)
+        log(f"the steps to come are the rows at the end of each sequence that have no value of {marks}")
     if config.n_scenarios > 1:
         source = replace(source, evaluated=[])  # a scenario is no prediction
     if config.exclude_seen and source.holds_windows:
@@ -175,17 +178,6 @@ def _problems_of_config(config: InferConfig) -> Iterator[Problem]:
             "0 events are generated after the last raw event",
             fix="set the number of events to generate",
         )
-
-
-def find_future(config: InferConfig) -> Path | None:
-    """Return the table with the steps to come that a config names.
-
-    Raises:
-        ConfigError: it does not exist.
-    """
-    if config.future_data_path is None:
-        return None
-    return find_input(config.future_data_path, config.project_root, "future_data_path")
 
 
 def find_targets(config: InferConfig, file: ModelFile) -> list[Target]:
@@ -357,7 +349,7 @@ def _problems_of_groups(config: InferConfig, file: ModelFile, source: Source) ->
 
 def _problems_of_future(config: InferConfig, file: ModelFile, source: Source) -> Iterator[Problem]:
     """Yield what does not fit the columns that a model knows of the steps to come."""
-    shape, what = file.architecture, ""
+    shape, what, fix = file.architecture, "", "leave it out"
     if config.future_data_path is not None:
         if config.model_type == "embedding":
             what = "an embedding is of events that have happened"
@@ -365,16 +357,17 @@ def _problems_of_future(config: InferConfig, file: ModelFile, source: Source) ->
             what = "encoded events have their values at the steps to come already"
         elif not shape.known_future:
             what = "the model reads nothing at the steps to come (known_future)"
+        elif source.future == source.path and not file.raw_targets:
+            what = "the model does not read its targets, by which steps to come differ from events in data_path"
+            fix = "give the steps to come as a table of their own"
         if what:
-            yield Problem("future_data_path", what, fix="leave it out")
-        else:
-            find_future(config)
-    elif source.is_raw and config.model_type != "embedding" and (given := not_of_dates(file)):
-        yield Problem(
-            "future_data_path",
-            f"the model reads {', '.join(given)} at the {shape.horizon:,} steps that it forecasts",
-            fix=f"give a table with a row for each of these steps: {', '.join(_future_columns(file))}",
-        )
+            yield Problem("future_data_path", what, fix=fix)
+    elif source.is_raw and source.future is None and config.model_type != "embedding" and (given := not_of_dates(file)):
+        fix = f"give a table with a row for each of these steps: {', '.join(_future_columns(file))}"
+        if file.raw_targets:
+            fix += f"; it may be data_path, with rows without {', '.join(file.raw_targets)} at the end of each sequence"
+        what = f"the model reads {', '.join(given)} at the {shape.horizon:,} steps that it forecasts"
+        yield Problem("future_data_path", what, fix=fix)
 
 
 def _future_columns(file: ModelFile) -> list[str]:

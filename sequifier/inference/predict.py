@@ -95,9 +95,9 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         for shard, events in reader.parts():
             if job.request.embedding:  # END is no event of which there is an embedding
                 events = without_ends(events, ends_with_end(events, job.source.end_ids))
-            elif job.source.is_raw and job.request.known_future and config.future_data_path is None:
+            elif job.source.is_raw and job.request.known_future and job.source.future is None:
                 events = with_steps_to_come(events, job.file)
-            elif config.future_data_path is not None:
+            elif job.source.future is not None:
                 elsewhere += planned_elsewhere(events, job.file)
             outputs.begin(shard, events)
             for chunk in _chunks(model, events, config, job, n_sequences):
@@ -144,8 +144,8 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     if elsewhere:
         more = f" (and {len(elsewhere) - 1:,} more)" if len(elsewhere) > 1 else ""
         log(
-            f"note: sequence `{elsewhere[0]}`{more} has other steps to come in future_data_path than the frequency of "
-            "its events says: is a row missing there?"
+            f"note: sequence `{elsewhere[0]}`{more} has other steps to come in {job.source.future} than the frequency "
+            "of its events says: is a row missing there?"
         )
     if config.until_end and n_unended:
         log(f"note: {n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)")

@@ -17,8 +17,8 @@ from sequifier.errors import DataError
 from sequifier.inference.source import ENCODE_AGAIN, Source
 from sequifier.inference.v1_windows import read_windows
 
-EncodeRaw = Callable[[Path, ModelFile], Iterator[Events]]
-"""Raw file -> parts of whole sequences, encoded as in a model's training."""
+EncodeRaw = Callable[[Path, ModelFile, Path | None], Iterator[Events]]
+"""Raw file -> parts of whole sequences, encoded as in a model's training, with the steps to come of a second file."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Reader:
 
     def _read(self) -> Iterator[tuple[int, Events]]:
         if self.source.is_raw:
-            for events in self.encode_raw(self.source.path, self.file):
+            for events in self.encode_raw(self.source.path, self.file, self.source.future):
                 yield 0, events
             return
         format = self.config.read_format
@@ -114,9 +114,9 @@ class Reader:
         return number, events
 
     def _are_events(self, events: Events) -> NDArray[np.bool_]:
-        """Return which rows are events, and not steps to come (`future_data_path`), (N,)."""
+        """Return which rows are events, and not steps to come, (N,)."""
         found = np.ones(len(events.positions), dtype=np.bool_)
-        if self.config.future_data_path is not None:
+        if self.source.future is not None:
             horizon = self.file.architecture.horizon
             found[(events.offsets[1:, None] - 1 - np.arange(horizon)).ravel()] = False
         return found

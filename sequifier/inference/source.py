@@ -21,6 +21,7 @@ from sequifier.config.inference import InferConfig
 from sequifier.config.loading.paths import find_input, written_by_preprocess
 from sequifier.errors import ConfigError, DataError, Problem, did_you_mean
 from sequifier.inference.recoding import Recoding, read_recoding
+from sequifier.inference.steps_to_come import not_of_dates
 from sequifier.inference.v1_windows import columns_of, holds_windows
 
 ENCODE_AGAIN = "preprocess the new data with `metadata_config_path` set to the metadata of the training data"
@@ -37,6 +38,7 @@ class Source:
         columns: columns to read.
         evaluated: targets whose truth is among the columns.
         is_raw: whether the events are raw.
+        future: the table with the steps to come, which may be that of the raw events itself; None: there is none.
         hashes: column -> hash of its content, if metadata describes the data.
         stride: events between the starts of consecutive windows.
         start_mode: see `dataset.windows.window_starts`.
@@ -52,6 +54,7 @@ class Source:
     columns: list[str]
     evaluated: list[Target]
     is_raw: bool = False
+    future: Path | None = None
     hashes: dict[str, str] | None = None
     stride: int = 1
     start_mode: Literal["distribute", "exact"] = "distribute"
@@ -162,7 +165,12 @@ def _raw_source(config: InferConfig, file: ModelFile) -> Source:
             [Problem("data_path", "read_format: raw requires the CSV, Parquet or XES file of the raw events")]
         )
     path = find_input(config.data_path, config.project_root, "data_path")
-    return Source(path, (path,), list(file.architecture.input_columns), [], is_raw=True)
+    future, fills = None, file.reading.fill_null
+    if config.future_data_path is not None:
+        future = find_input(config.future_data_path, config.project_root, "future_data_path")
+    elif config.model_type != "embedding" and not_of_dates(file) and not {*file.raw_targets} <= fills.keys():
+        future = path  # a target that must have a value in each event has none in these rows
+    return Source(path, (path,), list(file.architecture.input_columns), [], is_raw=True, future=future)
 
 
 def _window_source(

@@ -1,4 +1,7 @@
-"""Rows of steps to come: what is known of them, appended to the raw events of their sequences."""
+"""Rows of steps to come: what is known of them, appended to the raw events of their sequences.
+
+They are in a table of their own, or the last rows of their sequences in the table of events, without target values.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +21,12 @@ _IS_FUTURE, _STEP, _LAST = "is future", "step", "last"
 
 @dataclass(frozen=True)
 class FutureRows:
-    """The rows of a table with steps to come.
+    """The rows of steps to come.
 
     Attributes:
-        rows: sequenceId, itemPosition, the known columns with their stored types, and dates from which others follow.
+        rows: of a table of their own: sequenceId, itemPosition and `columns`; None: they are in the table of events.
+        columns: the known columns, with their stored types, and dates from which others follow.
+        marks: columns without a value in these rows of the table of events; empty for a table of their own.
         horizon: number of steps that each sequence needs.
         required: columns that need a value at each step.
         path: of the table.
@@ -30,7 +35,9 @@ class FutureRows:
         zone: the time zone of the data.
     """
 
-    rows: pl.DataFrame
+    rows: pl.DataFrame | None
+    columns: Sequence[str]
+    marks: Sequence[str]
     horizon: int
     required: Sequence[str]
     path: Path
@@ -39,14 +46,17 @@ class FutureRows:
     zone: str | None
 
     def behind(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return events with the steps to come of their sequences behind them.
+        """Return the events of a table with the steps to come of their sequences behind them.
 
         Of a step to come, columns that are not known repeat the last value of their sequence. Nothing reads them.
 
         Raises:
             DataError: a sequence has too few steps to come, or one of them has no value of a column.
         """
-        ahead = self._of_sequences(rows)
+        ahead = self.rows
+        if ahead is None:
+            rows, ahead = self._divided(rows)
+        ahead = self._of_sequences(ahead, rows)
         unknown = [column for column in rows.columns if column not in ahead.columns]
         whole = pl.concat(
             [rows.with_columns(pl.lit(False).alias(_IS_FUTURE)), ahead.with_columns(pl.lit(True).alias(_IS_FUTURE))],
@@ -60,9 +70,28 @@ class FutureRows:
             _IS_FUTURE
         )
 
-    def _of_sequences(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _divided(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the events of a table, and the rows behind the last event of each sequence: the steps to come."""
+        rows = rows.sort(SEQUENCE, POSITION, maintain_order=True)
+        is_event = pl.any_horizontal(
+            pl.col(name).is_finite().fill_null(False) if rows.schema[name].is_float() else pl.col(name).is_not_null()
+            for name in self.marks
+        )
+        rows = rows.with_columns((~is_event.cum_max(reverse=True).over(SEQUENCE)).alias(_IS_FUTURE))
+        past, ahead = (rows.filter(which).drop(_IS_FUTURE) for which in (~pl.col(_IS_FUTURE), pl.col(_IS_FUTURE)))
+        without_events = ahead.join(past, on=SEQUENCE, how="anti", maintain_order="left")
+        if without_events.height:
+            raise DataError(
+                f"sequence `{without_events[SEQUENCE][0]}` has no value of {', '.join(self.marks)}, so there is "
+                "nothing to forecast from",
+                where=str(self.path),
+                fix="fill in the values of its events, or remove its rows",
+            )
+        return past, ahead.select(SEQUENCE, POSITION, *self.columns)
+
+    def _of_sequences(self, ahead: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the steps to come of the sequences of some events, `horizon` of each."""
-        ahead = self._typed(rows)
+        ahead = self._typed(ahead, rows)
         last = rows.group_by(SEQUENCE).agg(pl.col(POSITION).max().alias(_LAST)).sort(SEQUENCE)
         ahead = (
             ahead.join(last, on=SEQUENCE, how="inner", maintain_order="left")
@@ -85,7 +114,7 @@ class FutureRows:
             raise DataError(
                 what,
                 where=f"{self.path}, after {event_text(self.keys, sequence, position, self.zone)}",
-                fix=f"add a row for step {missing} to {FIELD}",
+                fix=f"add a row for step {missing} {self._place}",
             )
         for column in self.required:
             if ahead[column].null_count():
@@ -98,9 +127,15 @@ class FutureRows:
                 )
         return ahead.drop(_STEP)
 
-    def _typed(self, rows: pl.DataFrame) -> pl.DataFrame:
+    @property
+    def _place(self) -> str:
+        if not self.marks:
+            return f"to {FIELD}"
+        marks, columns = ", ".join(self.marks), ", ".join(self.columns)
+        return f"without {marks}, or give a table of its own for these steps, with {columns}: {FIELD}"
+
+    def _typed(self, ahead: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the steps to come with keys of the types of the events."""
-        ahead = self.rows
         if not self.has_positions:  # all events have the position 0, see `keys.IN_ORDER`
             ahead = ahead.with_columns(pl.lit(1, rows.schema[POSITION]).alias(POSITION))
         for key, column in zip((SEQUENCE, POSITION), self.keys, strict=True):

@@ -45,9 +45,9 @@ from sequifier.preprocess.value_problems import ValueProblems
 def encode_new_events(
     path: Path,
     file: ModelFile,
+    future: Path | None = None,
     *,
     sequence_table: SequenceTable | None = None,
-    future: Path | None = None,
     project_root: str = ".",
     memory_bytes: int = MEMORY_BYTES,
 ) -> Iterator[Events]:
@@ -57,9 +57,10 @@ def encode_new_events(
         path: a CSV, Parquet or XES file, or a folder of them, read recursively. For a model of characters also a text
             file, or a folder of them; each text is one sequence.
         file: the model's schema.
-        sequence_table: table with columns of whole sequences that the model reads. It may have other sequences too.
         future: table with the columns that the model knows of the steps to come. Its rows after the last event of each
-            sequence follow the events, as many as the model has steps.
+            sequence follow the events, as many as the model has steps. In the table of the events itself they are the
+            rows at the end of a sequence without values of the targets.
+        sequence_table: table with columns of whole sequences that the model reads. It may have other sequences too.
         project_root: folder in which its path is looked for.
         memory_bytes: decoded size of the rows that are in memory at once.
 
@@ -97,7 +98,7 @@ def encode_new_events(
                 table = with_sequence_table(table, attributes, config, may_have_others=True)
             keys = file.data["sequence_column"], file.data["position_column"]
             problems = ValueProblems(*keys, config.time_zone, is_preprocess=False)
-            ahead = None if future is None else _open_future(future, file, config, declared, known, Path(folder), fills)
+            ahead = None if future is None else _future_rows(future, file, config, declared, known, Path(folder), fills)
             for rows in read_parts(table, config, Path(folder), memory_bytes):
                 if ahead is not None:
                     rows = ahead.behind(distinct(rows))  # the steps to come have no hash
@@ -113,7 +114,9 @@ def encode_new_events(
                     file.sequence_columns,
                     form,
                 )
-                problems.raise_any(str(source.path) if ahead is None else f"{source.path} and {ahead.path}")
+                problems.raise_any(
+                    f"{source.path} and {ahead.path}" if ahead and ahead.rows is not None else str(source.path)
+                )
                 check_sequence_columns([part], of_sequences, config)
                 n_past = None if ahead is None else np.diff(part.offsets) - ahead.horizon
                 yield encoding.encode_part(part, n_past)
@@ -175,7 +178,7 @@ def _source_of(config: PreprocessConfig, form: TableForm, keys: Sequence[str]) -
     )
 
 
-def _open_future(
+def _future_rows(
     path: Path,
     file: ModelFile,
     config: PreprocessConfig,
@@ -184,9 +187,34 @@ def _open_future(
     folder: Path,
     fills: Mapping[str, FillNull],
 ) -> FutureRows:
-    """Read the rows of steps to come, with the columns that the model knows of them, as those of the events."""
-    columns, form = file.architecture.known_future, file.reading.table
-    time = file.time.only(columns)
+    """Return the rows of steps to come; those in a table of their own are read, as the events are."""
+    time = file.time.only(file.architecture.known_future)
+    types = {column: declared[column] for column in file.architecture.known_future if column not in time.derived}
+    in_table_of_events = path.resolve() == Path(config.data_path).resolve()
+    return FutureRows(
+        rows=None if in_table_of_events else _read_future(path, file, config, time, types, known, folder),
+        columns=[*types, *time.date_columns],
+        marks=file.raw_targets if in_table_of_events else (),
+        horizon=file.architecture.horizon,
+        required=[column for column in types if column not in fills],
+        path=path,
+        has_positions=file.reading.table.has_positions,
+        keys=(config.sequence_name, config.position_name),
+        zone=config.time_zone,
+    )
+
+
+def _read_future(
+    path: Path,
+    file: ModelFile,
+    config: PreprocessConfig,
+    time: TimeRules,
+    types: dict[str, TypeName],
+    known: StoredFormats,
+    folder: Path,
+) -> pl.DataFrame:
+    """Read the table of steps to come, with the columns that the model knows of them."""
+    form = file.reading.table
     config = config.model_copy(
         update={
             "data_path": str(path.resolve()),
@@ -195,7 +223,6 @@ def _open_future(
             "time_features": time_fields(time, config.position_name)["time_features"],
         }
     )
-    types = {column: declared[column] for column in columns if column not in time.derived}
     (folder / "future").mkdir()
     source = _source_of(config, form, [*types]).readable(folder / "future")
     try:
@@ -205,15 +232,7 @@ def _open_future(
         where = error.where if str(source.path) in error.where else f"{source.path}, {error.where}"
         fix = f"check {FIELD}" if error.fix == "check data_path" else error.fix
         raise DataError(error.what, where=where, fix=fix) from error
-    return FutureRows(
-        rows=distinct(rows),
-        horizon=file.architecture.horizon,
-        required=[column for column in types if column not in fills],
-        path=path,
-        has_positions=form.has_positions,
-        keys=(config.sequence_name, config.position_name),
-        zone=config.time_zone,
-    )
+    return distinct(rows)
 
 
 def _encode_texts(path: Path, encoding: Encoding, file: ModelFile, memory_bytes: int) -> Iterator[Events]:

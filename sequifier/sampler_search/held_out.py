@@ -240,5 +240,5 @@ def as_inference(config: SamplerSearchConfig, file: ModelFile) -> InferConfig:
     return InferConfig.model_validate(values | {"data_path": splits[min(1, len(splits) - 1)]})
 
 
-def _no_raw(path: Path, file: ModelFile) -> Iterator[Events]:
+def _no_raw(path: Path, file: ModelFile, future: Path | None) -> Iterator[Events]:
     raise AssertionError("a sampler search reads encoded events")

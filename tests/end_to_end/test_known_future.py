@@ -198,8 +198,8 @@ def test_a_plan_that_begins_later_than_the_series_goes_on_is_noted(trained: pl.D
     plan = pl.concat([sales("AB", N + 1).filter(pl.col("time") > START + timedelta(hours=N - H))])
     plan.sort("shop", "time").drop("sales").write_csv("later.csv")
     assert (
-        "note: sequence `A` (and 1 more) has other steps to come in future_data_path than the frequency of its events "
-        "says: is a row missing there?"
+        "note: sequence `A` (and 1 more) has other steps to come in later.csv than the frequency of its events says: "
+        "is a row missing there?"
     ) in infer_lines("later.csv")
 
 
@@ -224,6 +224,67 @@ def test_a_plan_with_missing_steps_or_values_is_refused(trained: pl.DataFrame, p
     assert "plan.csv" in error.value.where
 
 
+def with_plan(table: pl.DataFrame, n_steps: int = H) -> pl.DataFrame:
+    """The table without the sales of the last steps of each shop."""
+    is_planned = pl.int_range(pl.len()).over("shop") >= N - n_steps
+    return table.with_columns(sales=pl.when(~is_planned).then("sales"))
+
+
+@pytest.mark.parametrize("form", ["as it is", "in random order", "parquet with NaN", "named twice"])
+def test_rows_without_sales_at_the_end_of_a_table_are_the_steps_to_come(trained: pl.DataFrame, form: str) -> None:
+    past_and_plan(trained)
+    expected = raw(future_data_path="plan.csv")
+    whole, lines = with_plan(trained), list[str]()
+    if form == "parquet with NaN":
+        whole.with_columns(pl.col("sales").fill_null(float("nan"))).write_parquet("whole.parquet")
+    else:
+        (whole.sample(fraction=1.0, shuffle=True, seed=2) if form == "in random order" else whole).write_csv(
+            "whole.csv"
+        )
+    path = "whole.parquet" if form == "parquet with NaN" else "whole.csv"
+    named = {"future_data_path": path} if form == "named twice" else {}
+    (found,) = infer(PLANNED, lines, data_path=path, read_format="raw", **named)
+    written = pl.read_csv(found.predictions, try_parse_dates=True)
+    assert written["itemPosition"].to_list() == expected["itemPosition"].to_list()
+    np.testing.assert_allclose(written["sales"], expected["sales"], rtol=1e-5)
+    printed = "\n".join(lines)
+    assert "the steps to come are the rows at the end of each sequence that have no value of sales" in printed
+    assert f"{2 * (N - H)} events" in printed
+
+
+def test_more_rows_than_steps_are_allowed_and_fewer_are_not(trained: pl.DataFrame) -> None:
+    with_plan(trained, H + 2).write_csv("past.csv")
+    assert raw()["itemPosition"].min() == START + timedelta(hours=N - H - 2)
+    with_plan(trained, H - 1).write_csv("past.csv")
+    with pytest.raises(DataError, match="after the last event of sequence `A` the table has 2 of the 3 steps") as error:
+        raw()
+    assert "add a row for step 3 without sales, or give a table of its own" in error.value.fix
+    trained.write_csv("past.csv")
+    with pytest.raises(DataError, match="sequence `A` the table has 0 of the 3 steps, and too few for 1 more sequence"):
+        raw()
+
+
+def test_only_rows_at_the_end_of_a_sequence_with_events_are_steps_to_come(trained: pl.DataFrame) -> None:
+    whole = with_plan(trained)
+    for hole, message in (
+        (pl.int_range(pl.len()) == 7, "column `sales`: 1 of 400 values is missing"),
+        (pl.col("shop") == "B", "sequence `B` has no value of sales, so there is nothing to forecast from"),
+    ):
+        whole.with_columns(sales=pl.when(~hole).then("sales")).write_csv("past.csv")
+        with pytest.raises(DataError, match=message):
+            raw()
+
+
+def test_other_models_read_such_rows_only_where_they_are_named(trained: pl.DataFrame) -> None:
+    with_plan(trained).write_csv("past.csv")
+    for model in ("models/sequifier-blind-best-3.onnx", DATED):
+        with pytest.raises(DataError, match="column `sales`: 6 of 400 values are missing"):
+            raw(model)
+    found = raw(DATED, future_data_path="past.csv")
+    past_and_plan(trained)
+    np.testing.assert_allclose(found["sales"], raw(DATED)["sales"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_plan_without_rows_is_the_file_to_check(trained: pl.DataFrame, suffix: str) -> None:
     none = past_and_plan(trained).drop("sales").clear()
@@ -236,7 +297,6 @@ def test_a_plan_without_rows_is_the_file_to_check(trained: pl.DataFrame, suffix:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "the model reads holiday, price at the 3 steps that it forecasts"),
         ({"future_data_path": "nothing.csv"}, "no such file or folder: nothing.csv"),
         (
             {"future_data_path": "plan.csv", "model_path": "models/sequifier-blind-best-3.onnx"},

@@ -75,3 +75,7 @@ def test_a_plan_is_read_as_the_events_are(name: str, tmp_path: Path, monkeypatch
     expected = pl.read_csv(split.predictions)["sales"].tail(H)
     (raw,) = infer(model, data_path="past.csv", read_format="raw", future_data_path="plan.csv")
     np.testing.assert_allclose(pl.read_csv(raw.predictions)["sales"], expected, rtol=1e-4)
+    is_event = pl.int_range(pl.len()) < N - H
+    rows.with_columns(sales=pl.when(is_event).then("sales")).write_csv("one.csv", **written)
+    (raw,) = infer(model, data_path="one.csv", read_format="raw", future_data_path="one.csv")
+    np.testing.assert_allclose(pl.read_csv(raw.predictions)["sales"], expected, rtol=1e-4)

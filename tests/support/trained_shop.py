@@ -39,6 +39,6 @@ def infer(path: str | list[str], lines: list[str] | None = None, **values: Any) 
     return api.infer(config, log=(lines if lines is not None else []).append)
 
 
-def no_raw(path: Path, file: object) -> Iterator[Events]:
+def no_raw(path: Path, file: object, future: Path | None) -> Iterator[Events]:
     """An encoder of raw rows for an inference that must not need one."""
     raise AssertionError(f"{path} is not raw")

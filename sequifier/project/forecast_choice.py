@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sequifier.config.time_features import TimeFeature
 from sequifier.percent import counted
-from sequifier.project.column_choice import Choice
+from sequifier.project.column_choice import Choice, words_of
 from sequifier.project.column_facts import Facts
 from sequifier.project.keys import Keys
 from sequifier.project.sizes import FEWEST_EPOCHS, FORECAST_BATCH, STEPS
@@ -34,6 +34,12 @@ LONGEST_WINDOW = 336
 MOST_WINDOWS = STEPS // FEWEST_EPOCHS * FORECAST_BATCH
 """Training windows of an epoch. Each has one origin, and neighbours read almost the same events: longer series have a
 stride, so that an epoch is a part of the steps of a model."""
+
+_PLANNED_WORDS = {
+    *("price", "prices", "promo", "promos", "promotion", "promotions", "discount", "campaign", "holiday", "holidays"),
+    *("planned", "plan", "schedule", "scheduled", "tariff", "event", "open", "closed", "school"),
+}
+"""Words in the names of columns that may be known for the steps to come."""
 
 _COARSE = ("week", "month", "quarter")
 """Steps without a weekday or an hour of their own."""
@@ -89,6 +95,24 @@ class ForecastChoice:
         while math.gcd(stride, self.horizon) > 1:
             stride += 1
         return stride
+
+
+def may_be_planned(columns: Sequence[str]) -> list[str]:
+    """Return the columns that may be known for the steps to come, by their names; whether they are, no value shows."""
+    return [column for column in columns if words_of(column) & _PLANNED_WORDS]
+
+
+def known_text(planned: Sequence[str]) -> str:
+    """Return what the forecast of a step may read of that step; `planned` are the names of columns that may be known.
+
+    It is no proposal: a column that is measured later would make validation better than any later forecast. And the
+    hour of the event that is predicted from says the hour of each step of a regular series.
+    """
+    examples = f"perhaps {', '.join(planned)}" if planned else "such as a price"
+    return (
+        "What is known of a step beforehand can be read at that step: `known_future: [calendar]` for its date, also "
+        f"with columns that are planned ({examples}), which `infer` then needs of the steps to come."
+    )
 
 
 def choose_forecast(

@@ -17,6 +17,7 @@ from sequifier.project.catalogue_choice import softmax_text, tied, tied_text
 from sequifier.project.column_choice import Choice
 from sequifier.project.event_times import GAP
 from sequifier.project.findings import Findings, shown_name
+from sequifier.project.forecast_choice import known_text, may_be_planned
 from sequifier.project.sizes import REDUCTION, SLOW_MINUTES, middle
 from sequifier.project.split_choice import SplitChoice
 from sequifier.project.time_choice import TimeChoice
@@ -176,6 +177,8 @@ def _question(found: Findings) -> Iterator[str]:
         yield f"prediction_horizon: {found.forecast.horizon}"
         yield "# The level and the spread of a window are those of its own values, so that both may drift."
         yield "window_normalization: mean_std"
+        read = [choice.column for choice in found.used if choice.column not in (*found.targets, *found.whole.columns)]
+        yield from _comment_lines(known_text([shown_name(column) for column in may_be_planned(read)]), indent="# ")
     chosen = found.metric
     if chosen.metric:
         yield from _comment_lines(f"{chosen.why[0].upper()}{chosen.why[1:]}.", indent="# ")

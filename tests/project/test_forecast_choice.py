@@ -10,11 +10,12 @@ from sequifier import api
 from sequifier.artifacts.metadata import read_metadata
 from sequifier.config.loading.load import load
 from sequifier.config.preprocess import PreprocessConfig
+from sequifier.config.resolve import resolve
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.project.column_choice import Choice, Use
 from sequifier.project.column_facts import Facts
-from sequifier.project.forecast_choice import LONGEST_WINDOW, ForecastChoice, choose_forecast
+from sequifier.project.forecast_choice import LONGEST_WINDOW, ForecastChoice, choose_forecast, may_be_planned
 from sequifier.project.inspect_columns import Kind
 from sequifier.project.keys import Keys, Lengths
 from sequifier.project.make import OwnTable, make
@@ -75,6 +76,14 @@ def test_days_are_forecast_for_a_week_and_a_few_gaps_are_allowed() -> None:
     assert not chosen(workdays).is_proposed
 
 
+def test_columns_that_may_be_planned_are_found_by_the_words_of_their_names() -> None:
+    assert may_be_planned(["unitPrice", "onPromo", "is_holiday", "temperature", "opened_by", "enterprise"]) == [
+        "unitPrice",
+        "onPromo",
+        "is_holiday",
+    ]
+
+
 def test_irregular_short_or_undated_tables_and_other_targets_have_no_horizon() -> None:
     hours = every(1, "h")
     assert chosen(hours).is_proposed
@@ -108,8 +117,12 @@ def test_a_search_of_forecasts_takes_minutes_and_has_enough_steps(n_events: int)
 def test_make_proposes_a_forecast_of_a_regular_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     times = every(1, "h", n=24 * 50).to_list()
-    loads = [(site, time, time.hour + 3.5 * len(site) + time.day % 7) for site in ("a", "bb") for time in times]
-    pl.DataFrame(loads, ["site", "at", "load"], orient="row").write_csv("load.csv")
+    loads = [
+        (site, time, time.hour + 3.5 * len(site) + time.day % 7, time.day % 9 / 2)
+        for site in ("a", "bb")
+        for time in times
+    ]
+    pl.DataFrame(loads, ["site", "at", "load", "tariff"], orient="row").write_csv("load.csv")
     lines = make("project", None, tmp_path, OwnTable(Path("load.csv"), sequence="site", order="at", targets=["load"]))
     assert any("an event every hour, so the next 24 events (a day)" in line for line in lines)
     configs = tmp_path / "project" / "configs"
@@ -120,6 +133,15 @@ def test_make_proposes_a_forecast_of_a_regular_series(tmp_path: Path, monkeypatc
     train = load(TrainConfig, configs / "train.yaml").config
     assert (train.prediction_horizon, train.window_normalization, train.window_stride) == (24, "mean_std", None)
     assert train.model_spec.distribution == {"load": "quantiles"}
+    # Only the user knows what is known beforehand: it is a comment, whose first words can be taken over as they are.
+    assert train.known_future == []
+    text = " ".join((configs / "train.yaml").read_text().replace("\n#", "").split())
+    assert "`known_future: [calendar]` for its date, also with columns that are planned (perhaps tariff)" in text
+    with_calendar = train.model_copy(update={"known_future": ["calendar"]})
+    assert resolve(with_calendar, read_metadata(Path(train.metadata_config_path))).known_future == [
+        "time_hour",
+        "time_weekday",
+    ]
     search = load(SearchConfig, configs / "hyperparameter_search.yaml").config
     plan = make_plan(search, read_metadata(Path(search.metadata_config_path)))
     assert plan.runs and all(run.config.prediction_horizon == 24 for run in plan.runs)

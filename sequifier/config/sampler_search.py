@@ -145,9 +145,9 @@ class SamplerSearchConfig(ProjectConfig):
     history: Literal["generated", "true"] | None = Field(
         None,
         description="Which events precede each generated one: `generated` ones, or the `true` ones of the data; "
-        "null: generated, true for a model that reads columns it does not predict.",
+        "null: generated, true for a model that reads columns which generated events do not have.",
         json_schema_extra=about(
-            interacts="model_path: a model that reads columns it does not predict takes true",
+            interacts="model_path: a model that reads prices, and does not predict them, takes true",
             change="to true to score single steps",
             synonyms="teacher_forcing",
         ),

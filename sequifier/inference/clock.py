@@ -20,7 +20,6 @@ from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.errors import DataError
 from sequifier.generation.generate import Array
 from sequifier.inference.steps_to_come import calendar_ids
-from sequifier.inference.windows import Continuations
 
 _FAR = 1 << 61
 """An instant that is too far away to be a date; later ones are set to it, so that no sum exceeds 64 bits."""
@@ -89,13 +88,13 @@ class RunningTimeClock:
         return np.where(is_known, ids, 0)
 
 
-def clock_of(file: ModelFile, events: Events, starts: Continuations) -> TimeClock | None:
+def clock_of(file: ModelFile, events: Events, last: NDArray[np.int64]) -> TimeClock | None:
     """Return the clock of the sequences that are continued; None where the model does not predict times.
 
     Args:
         file: the model.
         events: the events.
-        starts: where generation starts.
+        last: (S,) rows of the events after which generation starts.
 
     Raises:
         DataError: the positions are integers, but the model reads columns that follow from times.
@@ -110,7 +109,6 @@ def clock_of(file: ModelFile, events: Events, starts: Continuations) -> TimeCloc
             f"events {', '.join(file.clocked)} follow from their times",
             fix="give the events with dates, for example with read_format: raw",
         )
-    last = starts.end - 1
     since_first = DerivedColumn(POSITION, "since_first").name
     elapsed = None
     if since_first in file.clocked:

@@ -160,7 +160,7 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
         if config.autoregression:
             extra = config.extra_steps
             starts = stored_continuations(events.offsets, events.n_history, events.n_ahead, extra_steps=extra)
-            clock = clock_of(job.file, events, starts)
+            clock = clock_of(job.file, events, starts.end - 1)
             return run_continuations(model, events, starts, job.request, clock, first_number=first_number)
         stored = stored_windows(events.offsets, events.n_ahead, events.numbers, prediction_length=length)
         return run_windows(model, events, stored, job.request, first_number=first_number)
@@ -173,7 +173,7 @@ def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_n
             extra_steps=config.extra_steps,
             start=context,
         )
-        clock = clock_of(job.file, events, starts)
+        clock = clock_of(job.file, events, starts.end - 1)
         return run_continuations(model, events, starts, job.request, clock, first_number=first_number)
     windows: Windows
     if job.request.horizon > 1 and not source.is_raw:

@@ -4,7 +4,7 @@ Shapes: S sequences, P prompts, L seq_length, H events that are compared.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from sequifier.config.inference import InferConfig
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import ConfigError, DataError, Problem
 from sequifier.inference.check import find_targets
+from sequifier.inference.clock import TimeClock, clock_of
 from sequifier.inference.reader import Reader
 from sequifier.inference.source import find_source, metadata_of
+from sequifier.percent import counted
 from sequifier.sampler_search.prompts import (
     Places,
     choose_places,
@@ -47,6 +49,7 @@ class HeldOut:
         n_truth: (P,) number of events of the true continuation.
         horizon: H.
         length: number of events to generate.
+        clock: of the prompts; None where no column follows from the times of events, or these are not dates.
     """
 
     targets: list[Target]
@@ -56,6 +59,7 @@ class HeldOut:
     n_truth: Array
     horizon: int
     length: int
+    clock: TimeClock | None = None
 
 
 class HeldOutReader:
@@ -139,7 +143,7 @@ class HeldOutReader:
                 wanted = horizon
                 horizon = fitting_horizon(offsets, n_context, wanted=wanted, n_prompts=config.n_prompts)
                 if horizon < wanted:
-                    self._log(f"note: {horizon} events are generated: held-out sequences are too short for {wanted}")
+                    self._log(f"note: max_tokens is {horizon}: held-out sequences are too short for {wanted}")
             places = choose_places(
                 offsets,
                 n_context,
@@ -160,7 +164,9 @@ class HeldOutReader:
                 fix="set a smaller horizon or max_tokens, or another data_path",
             )
         if count < wanted:
-            self._log(f"note: the data has {count} places of {horizon} events, not n_prompts {wanted}")
+            self._log(
+                f"note: n_prompts is {count}, not {wanted}: the data has no more places of {counted(horizon, 'event')}"
+            )
 
     def _reader(self, log: Log) -> Reader:
         source = find_source(self._inference, self._file, self._path, self._targets, log)
@@ -201,10 +207,12 @@ class HeldOutReader:
             horizon,
             length,
         )
-        done = 0
+        done, clocks = 0, []
         for events in _whole_sequences(self._reader(lambda line: None)):
             rows = int(events.offsets[-1])
-            for number in np.flatnonzero((places.cut >= done) & (places.cut < done + rows)).tolist():
+            numbers = np.flatnonzero((places.cut >= done) & (places.cut < done + rows))
+            clocks.append((numbers, self._clock(events, places.cut[numbers] - 1 - done)))
+            for number in numbers.tolist():
                 first, cut, end = (int(each[number]) - done for each in (places.first, places.cut, places.end))
                 for name, window in held_out.windows.items():
                     begin = shape.seq_length - (cut - first)
@@ -212,7 +220,23 @@ class HeldOutReader:
                 for name, truth in held_out.truths.items():
                     truth[number, : end - cut] = events.columns[name][cut:end]
             done += rows
-        return held_out
+        return replace(held_out, clock=_joined(clocks))
+
+    def _clock(self, events: Events, last: Array) -> TimeClock | None:
+        """Return the clock of the prompts that end with these rows; None where none is needed or possible."""
+        has_dates = events.positions.dtype.kind == "M"
+        return clock_of(self._file, events, last) if self._file.clocked and has_dates else None
+
+
+def _joined(clocks: Sequence[tuple[Array, TimeClock | None]]) -> TimeClock | None:
+    """Return the clock of all prompts, in order, from the numbers and the clock of the prompts of each part."""
+    order = np.argsort(np.concatenate([numbers for numbers, _ in clocks]))
+    found = [clock for _, clock in clocks if clock is not None]
+    if not found:
+        return None
+    elapsed = [clock.elapsed for clock in found if clock.elapsed is not None]
+    times = np.concatenate([clock.times for clock in found])[order]
+    return replace(found[0], times=times, elapsed=np.concatenate(elapsed)[order] if elapsed else None)
 
 
 def _whole_sequences(reader: Reader) -> Iterator[Events]:

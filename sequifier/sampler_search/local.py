@@ -25,6 +25,7 @@ from sequifier.inference.check import NO_CHECKSUM, check_kind, find_targets
 from sequifier.inference.runtime import open_model, read_model
 from sequifier.inference.sampling import draw_of
 from sequifier.metrics.sequences import likelihood
+from sequifier.percent import counted
 from sequifier.sampler_search.held_out import HeldOutReader, as_inference
 from sequifier.sampler_search.prompts import Generation, Prompt, as_text, is_text
 from sequifier.sampler_search.space import Configuration
@@ -78,6 +79,13 @@ class LocalModel:
                 where=str(path),
                 fix="use a model whose targets are those of events",
             )
+        if (shape := self._file.architecture).horizon > 1 or shape.known_future:
+            raise ModelError(
+                f"the model forecasts {counted(shape.horizon, 'step')} at once (prediction_horizon), while a sampler "
+                "search generates events one by one",
+                where=str(path),
+                fix="use a model that was trained with prediction_horizon: 1 and without known_future",
+            )
         if by_sequence := self._file.by_sequence:
             raise ModelError(
                 f"{', '.join(by_sequence)}: standardised by sequence, while a sampler search compares all prompts on "
@@ -91,8 +99,8 @@ class LocalModel:
                 where=str(path),
                 fix="use a model with a categorical target, and name it where target_columns is given",
             )
-        self.is_true_history = _is_true_history(config, self._file, path, log)
         self._data = HeldOutReader(config, self._file, path, seed=seed, log=log).read()
+        self.is_true_history = _is_true_history(config, self._file, path, log, has_clock=self._data.clock is not None)
         if self.is_true_history and not self._data.truths:
             what = "the model cannot continue a text: each event is sampled after true events (history: true)"
             raise ConfigError([Problem("test_prompts", what, fix="name sequences of the data")])
@@ -209,10 +217,11 @@ class LocalModel:
             np.minimum(data.n_events[prompts], shape.seq_length),
             numbers,
             self._file.sequence_columns,
+            data.clock and data.clock.of(prompts),
         )
         steps = np.full(len(prompts), data.length, np.int64)
         values, _, _ = generate(self._predict, targets, histories, steps, seed=self._seed, batch_size=self._batch_size)
-        return {name: rows.reshape(len(prompts), data.length) for name, rows in values.items()}
+        return {target.name: values[target.name].reshape(len(prompts), data.length) for target in data.targets}
 
     def _after_truth(self, rules: Rules, prompts: Array, numbers: Array) -> dict[str, Array]:
         """Return target -> (N, H): each event sampled after the true events before it."""
@@ -282,6 +291,8 @@ class LocalModel:
         for values in (*data.windows.values(), *data.truths.values(), data.n_events, data.n_truth):
             content.update(np.ascontiguousarray(values).tobytes())
         names = " ".join(target.name for target in data.targets)
+        if data.clock is not None and not self.is_true_history:
+            names += " clock"  # without it, an earlier release sampled the hour of an event instead of reading its time
         content.update(f"{data.horizon} {data.length} {self.is_true_history} {names}".encode())
         return content.hexdigest()
 
@@ -292,8 +303,8 @@ def rules_of(found: Configuration) -> Rules:
     return Rules(**values)
 
 
-def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, log: Log) -> bool:
-    missing = file.not_generated
+def _is_true_history(config: SamplerSearchConfig, file: ModelFile, path: Path, log: Log, *, has_clock: bool) -> bool:
+    missing = [name for name in file.not_generated if not (has_clock and name in file.clocked)]
     if missing and config.history == "generated":
         raise ModelError(
             f"history: generated: the model reads {', '.join(missing)}, which it does not predict",

@@ -118,7 +118,7 @@ class RemoteModel:
                 fix="set a smaller prompt_length or horizon, or give a longer text",
             )
         if len(cuts) < config.n_prompts:
-            log(f"note: the text has room for {len(cuts)} prompts, not for n_prompts {config.n_prompts}")
+            log(f"note: n_prompts is {len(cuts)}, not {config.n_prompts}: the text is too short for more")
         count = min(config.n_prompts, len(cuts))
         chosen = [cuts[permuted(number, len(cuts), key=f"{self._seed}:prompts")] for number in range(count)]
         prompts = []

@@ -76,7 +76,7 @@ def set_up(config: SamplerSearchConfig, *, seed: int, log: Log) -> Setup:
     if config.search_strategy == "grid" and "n_samples" in config.model_fields_set:
         log("note: search_strategy: grid tries all configurations; n_samples is not used")
     elif space.is_finite and config.search_strategy != "grid" and space.size < config.n_samples:
-        log(f"note: there are {space.size} configurations, not n_samples {config.n_samples}: each is tried once")
+        log(f"note: n_samples is {space.size}, not {config.n_samples}: each configuration is tried once")
     evaluation = _hash(
         {
             "schema": 1,

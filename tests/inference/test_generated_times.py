@@ -13,7 +13,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sequifier.artifacts.metadata import read_metadata
+from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.errors import DataError, ModelError
+from sequifier.sampler_search import held_out
+from sequifier.sampler_search.local import LocalModel
+from sequifier.sampler_search.space import Configuration
 from tests.support.shop import preprocess_shop
 from tests.support.trained_shop import infer, model, train
 
@@ -125,6 +129,43 @@ def test_generated_events_are_those_of_a_loop_over_raw_events(hours: Path, name:
             assert generated["time_hour"].to_list() == local.dt.hour().to_list()
         new = generated.select(customer="sequenceId", visit="itemPosition", item="item", price="price")
         history = pl.concat([history, new])
+
+
+@pytest.mark.parametrize("name", ["clock", "all"])
+def test_a_sampler_search_generates_what_inference_does(
+    hours: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_out, "_ROWS_PER_PART", 1)  # each sequence is a part of its own
+    table = visits(3, L + 4, name="n")
+    encoded(hours, table)
+    data = {"data_path": "data/new-split0.parquet"}
+    (result,) = infer(model(name), **data, autoregression=True, write_format="parquet")
+    order = ["n2", "n0", "n1"]
+    by_id = pl.read_parquet(result.predictions).partition_by("sequenceId", as_dict=True, include_key=False)
+    expected = pl.concat([by_id[id,] for id in order]).drop("itemPosition")
+    prompts = {"test_prompts": order, "prompt_length": L, "max_tokens": 4, "device": "cpu"}
+    config = SamplerSearchConfig.model_validate({"model_path": model(name), **data, **prompts})
+    lines: list[str] = []
+
+    source = LocalModel(config, seed=1, log=lines.append)
+
+    greedy = Configuration("temperature", {"temperature": 0.0})
+    found = list(source.generate(greedy, [(prompt, 0) for prompt in range(3)]))
+    assert lines == [], "the hours of generated events are known: there is no note on a true history"
+    generated = pl.concat([pl.DataFrame(dict(each.labels)) for each in found])
+    assert_frame_equal(generated, expected, check_dtypes=False, check_column_order=False, rel_tol=1e-5)
+
+
+def test_without_dates_a_sampler_search_reads_the_true_history(hours: Path) -> None:
+    frame = encoded(hours, visits(3, 11, name="n")).with_columns(itemPosition=pl.int_range(33))
+    frame.write_parquet("data/odd.parquet")
+    values = {"model_path": model("clock"), "data_path": "data/odd.parquet", "device": "cpu"}
+    lines: list[str] = []
+
+    source = LocalModel(SamplerSearchConfig.model_validate(values), seed=1, log=lines.append)
+
+    assert source.is_true_history
+    assert any("reads time_hour, time_weekday, time_since_first, which it does not predict" in line for line in lines)
 
 
 def test_without_predicted_gaps_generated_events_have_no_time(hours: Path) -> None:

@@ -38,6 +38,7 @@ def _shop_models(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "both": {},
         "item": {"target_columns": ["item"]},  # reads prices too, which it does not predict
         "price": {"target_columns": ["price"], "input_columns": ["price"]},
+        "ahead": {"target_columns": ["item"], "input_columns": ["item"], "prediction_horizon": 2},
     }.items():
         train(root, model_name=name, **values)
         shutil.copy(root / "models" / f"sequifier-{name}-best-1.onnx", root / "models" / f"{name}.onnx")
@@ -46,5 +47,5 @@ def _shop_models(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shop_models(_shop_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: models/both.onnx, models/item.onnx and models/price.onnx, named after what they predict."""
+    """The working folder: models/both.onnx, item.onnx, price.onnx and ahead.onnx, named after what they predict."""
     return working_copy(_shop_models, tmp_path, monkeypatch)

@@ -87,8 +87,8 @@ def train(
 ) -> "RunResult":
     """Train one model; see `run.run`.
 
-    Ctrl-C once finishes the epoch, saves and ends. Twice, or SIGTERM, ends after the optimizer step, with a checkpoint
-    too; a third one ends at once.
+    Ctrl-C once finishes the epoch, saves and ends. Twice, or SIGTERM, ends after the optimizer step or within the
+    validation, with a checkpoint too; a third one ends at once.
 
     Args:
         config: a null seed is replaced by a random one, which is recorded.
@@ -121,9 +121,8 @@ def train(
 
         def watched(event: str, **fields: Any) -> None:
             if event == "stage":
-                # Elsewhere nothing is lost, or, in the validation that ends an epoch, the loop saves what there is.
-                is_within_epoch = fields["stage"] == "validation" and not fields["ends_epoch"]
-                interrupt.is_deferred = fields["stage"] in ("training", "checkpoint") or is_within_epoch
+                # Elsewhere nothing is lost, or, in a validation, the loop saves what there is.
+                interrupt.is_deferred = fields["stage"] in ("training", "checkpoint")
             emit(event, **fields)
 
         return run(

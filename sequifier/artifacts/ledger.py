@@ -4,14 +4,11 @@ The file is append-only, and each append is synced to disk, so a crash loses at 
 Readers ignore a torn last line (one without a line end, or invalid JSON), and the next append cuts it off. Any other
 line that is not a valid record is an error, and nothing is cut off. Results, resuming and reports all read the ledger.
 
-One process at a time may write: `Ledger.open` holds a lock (flock) on a file beside the ledger. The operating system
-releases the lock when the process dies. The descriptor closes on exec, so spawned workers do not inherit it.
+One process at a time may write: `Ledger.open` holds the lock of artifacts/ledger_lock.py.
 """
 
-import fcntl
 import json
 import os
-import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,13 +19,13 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, overload
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sequifier.artifacts.atomic import sync_folder
+from sequifier.artifacts.ledger_lock import LOCK_FILE, take_lock
 from sequifier.artifacts.read_file import NestingError, parse_json, wrap_read_errors
 from sequifier.config.identity import setting_of
 from sequifier.errors import RunError
 from sequifier.regular_file import read_bytes
 
 LEDGER_FILE = "ledger.jsonl"
-LOCK_FILE = "ledger.lock"
 _SAMPLER_KEY = "sampler_type"  # in every record of a sampler search, in none of a training search
 
 State = Literal["planned", "running", "finished", "pruned", "failed", "diverged", "oom", "interrupted"]
@@ -138,7 +135,7 @@ class Ledger:
         Raises:
             RunError: another process has it open, the folder is not writable, or the ledger is damaged.
         """
-        lock = _locked(folder)
+        lock = take_lock(folder)
         try:
             return cls(folder, lock)
         except BaseException:
@@ -149,13 +146,20 @@ class Ledger:
         """Append records; they are on disk when this returns.
 
         Raises:
-            RunError: the disk is full or the file is not writable; the ledger is then unchanged.
+            RunError: the disk is full or the file is not writable, and the ledger is then unchanged; or the file was
+                moved or removed.
         """
         # json, not pydantic: it writes floats by repr, so they are read back exactly and look as in the logs.
         lines = [json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False) + "\n" for record in records]
         content = "".join(lines).encode()
         if not content:
             return
+        if self._is_gone():
+            raise RunError(
+                "the ledger was moved or removed while the search ran",
+                where=str(self.path),
+                fix="put it back, then run the same command again: finished runs are kept",
+            )
         try:
             if self._file is None:
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -179,6 +183,14 @@ class Ledger:
         for record in records:
             for read in self._readers:
                 read(record)
+
+    def _is_gone(self) -> bool:
+        """Whether the file is not at its path any more, so that what is written would be lost or incomplete."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return self._file is not None or self._size > 0
+        return self._file is not None and not os.path.samestat(os.fstat(self._file), found)
 
     def follow(self, read: Callable[[Any], None]) -> None:
         """Call `read` with every record: with those of now, oldest first, and with each one that is appended.
@@ -294,46 +306,6 @@ def _check_kind(values: dict[str, Any], path: Path, number: int, kind: type[Reco
             where=f"{path}:{number}",
             fix="choose another name",
         )
-
-
-def _locked(folder: Path) -> int:
-    """Create and lock the lock file; returns its descriptor."""
-    path = folder / LOCK_FILE
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunError(f"cannot write the ledger: {error.strerror}", where=str(folder)) from error
-        try:
-            _take(lock, folder)
-            # The last holder may have removed the file before this lock was granted: then others lock a new file.
-            if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-
-
-def _take(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 300).decode(errors="replace").strip()
-        raise RunError(
-            f"another process{f' ({holder})' if holder else ''} is running this search",
-            where=str(folder / LEDGER_FILE),
-            fix="wait for it, or stop it; to run a second search at the same time, choose another hp_search_name",
-        ) from None
-    except OSError as error:  # Lustre without the option `flock`, a network disk whose lock service is off
-        raise RunError(
-            f"the ledger cannot be locked, as this file system has no locks: {error.strerror}",
-            where=str(folder / LOCK_FILE),
-            fix="move the project to another disk, or let its administrator turn locks on (Lustre: mount with `flock`)",
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

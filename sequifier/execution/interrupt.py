@@ -1,6 +1,7 @@
 """Ctrl-C: the first one ends the command after the current epoch, the second one at once or after the current step."""
 
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -8,6 +9,8 @@ from typing import Any, Self
 
 class Interrupt:
     """While entered, the first SIGINT sets a flag. The second one and SIGTERM raise KeyboardInterrupt.
+
+    Python gives signals to the main thread alone: entered in another one, nothing changes.
 
     Args:
         on_first: called by the first SIGINT.
@@ -32,6 +35,8 @@ class Interrupt:
         return self._is_urgent
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         self._before = {
             signal.SIGINT: signal.signal(signal.SIGINT, self._interrupted),
             signal.SIGTERM: signal.signal(signal.SIGTERM, self._end_now),

@@ -31,6 +31,15 @@ too; none that a run makes is known to last for more than a second."""
 START_SECONDS = 900.0
 """The same until the worker is ready: loading libraries from a cold network disk takes minutes and keeps the lock."""
 
+_WORKER = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from sequifier.execution.worker import main
+main()
+"""
+"""The program of a worker. It imports what this process imports: `python -m` would prefer files of the working folder,
+such as a project's own queue.py, to those of Python."""
+
 _BEATS_IN_SILENCE = 12
 _END_SECONDS = 30.0
 _STACKS_SECONDS = 0.5
@@ -101,7 +110,7 @@ class LocalExecutor:
             with self._log_path.open("ab") as log, _blocked(signal.SIGINT):
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "sequifier.execution.worker", *arguments],
+                    [sys.executable, "-P", "-c", _WORKER, json.dumps([*map(str, sys.path)]), *arguments],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -212,7 +221,7 @@ class LocalExecutor:
         process, events = self._process, self._events
         assert process is not None and events is not None
         if self._is_ready:
-            self._log_start = self._log_path.stat().st_size
+            self._log_start = self._log_size()
         kills = _kernel_oom_kills()
         self._send(command)
         silence, ran = AwakeTime(), AwakeTime()
@@ -256,6 +265,12 @@ class LocalExecutor:
         with suppress(OSError, ValueError):  # ValueError: it was closed here
             process.stdin.write(json.dumps(command).encode() + b"\n")
 
+    def _log_size(self) -> int:
+        try:
+            return self._log_path.stat().st_size
+        except OSError:
+            return 0  # somebody removed it
+
     def _show_stacks(self) -> None:
         """Let a stalled worker print the stacks of its threads to its log."""
         assert self._process is not None
@@ -272,8 +287,9 @@ class LocalExecutor:
         self.close()
         code = -signal.SIGKILL if process.returncode is None else process.returncode
         kills = _kernel_oom_kills()
-        with self._log_path.open("rb") as log:
-            log.seek(max(self._log_start, self._log_path.stat().st_size - _STDERR_TAIL))
+        printed = ""
+        with suppress(OSError), self._log_path.open("rb") as log:
+            log.seek(max(self._log_start, self._log_size() - _STDERR_TAIL))
             printed = log.read().decode(errors="replace")
         if not self._is_ready:
             self._failed_starts += 1

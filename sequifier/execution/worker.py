@@ -1,9 +1,9 @@
 """The warm worker: a child process that trains one run after another.
 
-`python -m sequifier.execution.worker EVENTS_FD PARENT_PID BEAT_SECONDS THREADS AUTO` reads commands from standard input
-and writes events to EVENTS_FD, one JSON object per line. Imports, data and the context of a GPU are loaded once, and
-THREADS threads are started (0: one for each processor). AUTO replaces the device of a run file that says `auto`. The
-worker ends when standard input closes, and on Linux the kernel kills it when its parent dies, however that died.
+`main`, with the arguments EVENTS_FD PARENT_PID BEAT_SECONDS THREADS AUTO, reads commands from standard input and writes
+events to EVENTS_FD, one JSON object per line. Imports, data and the context of a GPU are loaded once, and THREADS
+threads are started (0: one for each processor). AUTO replaces the device of a run file that says `auto`. The worker
+ends when standard input closes, and on Linux the kernel kills it when its parent dies, however that died.
 
 Commands; data with another fingerprint are refused:
 
@@ -46,6 +46,20 @@ MEMORY_ALLOWANCE = "SEQUIFIER_WORKER_MEMORY_MB"
 
 def main() -> None:
     """Serve commands until standard input closes."""
+    with robust_streams(is_log=True):  # what a hook prints is read in a terminal, from worker.log
+        _serve_all(_taken_input())
+
+
+def _taken_input() -> int:
+    """Standard input as another file descriptor; hooks, and what they start, find standard input empty."""
+    given, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return given
+
+
+def _serve_all(descriptor: int) -> None:
+    """Serve the commands that a file descriptor brings."""
     _die_with_parent()
     # Ctrl-C reaches the whole process group; the parent decides what follows, and blocked it until here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,7 +70,7 @@ def main() -> None:
     threading.Thread(target=channel.beat, args=(float(sys.argv[3]),), daemon=True).start()
     commands: queue.Queue[dict[str, Any]] = queue.Queue()
     stop = threading.Event()
-    threading.Thread(target=_listen, args=(commands, stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(descriptor, commands, stop), daemon=True).start()
     share_processors()
     fix_workspaces()
     try:
@@ -118,8 +132,8 @@ class _Channel:
                 line = line[os.write(self._descriptor, line) :]
 
 
-def _listen(commands: "queue.Queue[dict[str, Any]]", stop: threading.Event) -> None:
-    for line in sys.stdin:
+def _listen(descriptor: int, commands: "queue.Queue[dict[str, Any]]", stop: threading.Event) -> None:
+    for line in os.fdopen(descriptor, encoding="utf-8"):
         command = json.loads(line)
         if command["command"] == "stop":
             stop.set()
@@ -228,5 +242,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    with robust_streams(is_log=True):  # what a hook prints is read in a terminal, from worker.log
-        main()
+    main()

@@ -8,6 +8,7 @@ project_root is first on the import path.
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,14 +245,18 @@ def _import(key: str, name: str, root: Path) -> ModuleType:
 
 @contextmanager
 def _importable(place: str) -> Iterator[None]:
-    """Put a folder first on the import path, and remember the modules that were imported from it."""
-    n_before, writes_bytecode = len(sys.modules), not sys.dont_write_bytecode
+    """Put a folder first on the import path, and remember the modules that were imported from it.
+
+    Afterwards the working folder is the same as before: paths of the run, and of the next runs, are relative to it.
+    """
+    n_before, writes_bytecode, folder = len(sys.modules), not sys.dont_write_bytecode, Path.cwd()
     sys.path.insert(0, place)
     # Bytecode has the time of its source in whole seconds: a module that changed twice in a second would be stale.
     sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        os.chdir(folder)
         sys.dont_write_bytecode = not writes_bytecode
         if place in sys.path:
             sys.path.remove(place)

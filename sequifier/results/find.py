@@ -1,13 +1,11 @@
-"""Find a search by name or path, whether a process works on it, and the metric that ranks its runs."""
+"""Find a search by name or path, and the metric that ranks its runs."""
 
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Record
+from sequifier.artifacts.ledger import LEDGER_FILE, Record
 from sequifier.config.catalogue.metric_names import higher_is_better
 from sequifier.errors import RunError, did_you_mean
 from sequifier.results.settings import value_at
@@ -109,28 +107,3 @@ def newest_search(logs: Path = Path("logs")) -> Path:
             fix="run this in the project's folder, or start a search: sequifier hyperparameter-search",
         )
     return ledgers[-1].parent
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a process on this machine works on the search.
-
-    The lock is not taken to find out: a search that starts at that moment would be refused.
-    """
-    lock = folder / LOCK_FILE
-    try:
-        _, process, *host = lock.read_text().split()  # process NUMBER on HOST
-        if host and host[-1] != socket.gethostname():
-            return False
-        number = int(process)
-        os.kill(number, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, IndexError, OverflowError):
-        return False
-    opened = Path(f"/proc/{number}/fd")
-    if not opened.exists():  # not Linux
-        return True
-    try:
-        return any(link.resolve() == lock.resolve() for link in opened.iterdir())
-    except OSError:
-        return True

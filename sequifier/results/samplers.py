@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.ledger import LEDGER_FILE, latest_by_run, read_ledger
+from sequifier.artifacts.ledger_lock import is_locked
 from sequifier.artifacts.read_file import json_lines
 from sequifier.artifacts.sampler_results import SCORE, SamplerRecord, infer_command, read_search_results
 from sequifier.config.catalogue.metric_names import SAMPLER_SCORES
 from sequifier.errors import RunError, did_you_mean
-from sequifier.results.find import is_running
 from sequifier.results.run_files import read_document
 from sequifier.results.search_folder import CONFIG_FILE
 from sequifier.results.settings import Setting
@@ -44,7 +44,7 @@ def collect_sampler_ledger(folder: Path, *, metric: str | None = None, direction
         raise RunError("the search has no configurations yet", where=str(folder / LEDGER_FILE))
     newest = [record for record in records if record.search == records[-1].search]
     table = sampler_table(folder, newest, read_document(folder / CONFIG_FILE), metric=metric, direction=direction)
-    return replace(table, is_running=is_running(folder))
+    return replace(table, is_running=is_locked(folder))
 
 
 def sampler_table(

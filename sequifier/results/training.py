@@ -15,12 +15,13 @@ from sequifier.artifacts.ledger import (
     latest_order_checks,
     read_ledger,
 )
+from sequifier.artifacts.ledger_lock import is_locked
 from sequifier.artifacts.read_file import json_lines
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
 from sequifier.printable import command_line
 from sequifier.results.environment import difference_warning
-from sequifier.results.find import find_ranking, is_running
+from sequifier.results.find import find_ranking
 from sequifier.results.run_files import RunFiles, read_document
 from sequifier.results.search_folder import CONFIG_FILE, read_baselines, read_test
 from sequifier.results.settings import flat, shown
@@ -73,7 +74,7 @@ def collect_search(
     )
     trained_by = str(run_file.get("metric", "val_loss"))
     trials = _with_records(table.trials, latest, root, trained_by, maximize=table.maximize)
-    return replace(table, trials=tuple(trials), is_running=is_running(folder), curve_metric=trained_by)
+    return replace(table, trials=tuple(trials), is_running=is_locked(folder), curve_metric=trained_by)
 
 
 def training_table(

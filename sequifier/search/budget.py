@@ -19,13 +19,17 @@ class Budget:
         self._n_epochs = 0
         self._busy: list[tuple[float, float]] = []  # start and end of times that do not overlap, in seconds, in order
         self._seconds = 0.0
+        self._last = self._set_back = 0.0  # time of the last record, and how far the clock has been set back so far
 
     def add(self, record: Record) -> None:
         """Count a record."""
         self._n_epochs += len(record.curve) - self._epochs_of.get(record.run, 0)
         self._epochs_of[record.run] = len(record.curve)
+        time = datetime.fromisoformat(record.time).timestamp() + self._set_back
+        self._set_back += max(self._last - time, 0.0)  # records are in order, whatever the clock said
+        self._last = max(self._last, time)
         if seconds := record.seconds.get("total", 0.0):
-            self._count(datetime.fromisoformat(record.time).timestamp(), seconds)
+            self._count(self._last, seconds)
 
     def used_up(self) -> str:
         """Which budget is used up, in words; empty where none is."""

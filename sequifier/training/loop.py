@@ -87,13 +87,25 @@ def fit(
     spec, progress = config.training_spec, state.progress
     size = evaluation_batch(state.model, valid, spec.batch_size)
     evaluator = Evaluator(valid, objective, batch_size=size, log=calls.log)
+
+    def validated(*, ends_epoch: bool) -> bool:
+        """Evaluate; returns False where that was interrupted, with a checkpoint of the last step."""
+        try:
+            _validate(state, train, evaluator, config, calls, ends_epoch=ends_epoch)
+        except KeyboardInterrupt:  # from the evaluation: nothing has changed since the last step
+            calls.save(state)
+            return False
+        return True
+
     while progress.epoch < spec.epochs and (progress.steps_in_epoch or not _steps_used_up(state, config)):
         # Also before the first epoch: a run may have died between the checkpoint of an epoch and what follows from it.
         if progress.epoch and not progress.steps_in_epoch and (reason := _reason_to_end(progress, config, calls)):
             return reason
+        if _lacks_evaluation(state, train, config) and not validated(ends_epoch=False):
+            return "interrupted"
         for is_last in train_epoch(state, train, objective, config, seed=seed, calls=calls):
-            if not is_last and _is_due(spec.eval_interval_steps, progress.step):
-                _validate(state, train, evaluator, config, calls, ends_epoch=False)
+            if not is_last and _is_due(spec.eval_interval_steps, progress.step) and not validated(ends_epoch=False):
+                return "interrupted"
             if _is_due(spec.sampling_interval_steps, progress.step):
                 calls.sample(state)
             if not is_last and _is_due(spec.checkpoint_interval_steps, progress.step):
@@ -101,10 +113,7 @@ def fit(
             if calls.stops_now():
                 calls.save(state)
                 return "interrupted"
-        try:
-            _validate(state, train, evaluator, config, calls, ends_epoch=True)
-        except KeyboardInterrupt:  # from the evaluation: nothing has changed since the last step
-            calls.save(state)
+        if not validated(ends_epoch=True):
             return "interrupted"
         calls.save(state)
     return "early_stopping" if _has_lost_patience(progress, config) else "finished"
@@ -120,6 +129,15 @@ def _reason_to_end(
 def _has_lost_patience(progress: Progress, config: TrainConfig) -> bool:
     patience = config.training_spec.early_stopping_epochs
     return patience is not None and progress.epoch > 0 and progress.epoch - progress.best_epoch >= patience
+
+
+def _lacks_evaluation(state: TrainState, train: Split, config: TrainConfig) -> bool:
+    """Whether the training was interrupted in the evaluation within an epoch that follows its last step."""
+    spec, progress = config.training_spec, state.progress
+    is_last = progress.steps_in_epoch == spec.steps_per_epoch(train.n_windows) or _steps_used_up(state, config)
+    if not progress.steps_in_epoch or is_last or not _is_due(spec.eval_interval_steps, progress.step):
+        return False
+    return all(entry["step"] != progress.step for entry in progress.evaluations)
 
 
 def train_epoch(
@@ -204,8 +222,8 @@ def _validate(
     """Evaluate, keep the weights if they are the best, and report it; at the end of an epoch also begin the next."""
     spec, progress = config.training_spec, state.progress
     began, epoch = time.perf_counter(), progress.epoch + 1
-    calls.emit("stage", stage="validation", ends_epoch=ends_epoch)
     with evaluation_mode(state.optimizer):
+        calls.emit("stage", stage="validation")  # which may be interrupted from here on
         result = evaluator(state.model)
         calls.emit("stage", stage="checkpoint")
         if not math.isfinite(result.metrics["val_loss"]):

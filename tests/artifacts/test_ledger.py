@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from sequifier.artifacts import ledger as ledger_module
-from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Ledger, Record, State, latest_by_run, read_ledger
+from sequifier.artifacts.ledger import LEDGER_FILE, Ledger, Record, State, latest_by_run, read_ledger
+from sequifier.artifacts.ledger_lock import LOCK_FILE, is_locked
 from sequifier.artifacts.sampler_results import SamplerLedger
 from sequifier.errors import RunError
 
@@ -167,6 +169,44 @@ def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path: Path) ->
             Ledger.open(tmp_path)
         assert read_ledger(tmp_path) == []  # readers need no lock
     Ledger.open(tmp_path).close()
+
+
+def test_whether_a_search_is_running_is_seen_from_other_machines_too(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(record(0))
+        assert is_locked(tmp_path)
+        (tmp_path / LOCK_FILE).write_text("process 1 on another-machine\n")
+        assert is_locked(tmp_path), "the lock says it, not the text"
+    assert not is_locked(tmp_path), "this process lives on, but let go of it"
+
+
+def test_who_looks_at_the_lock_keeps_no_search_from_starting(tmp_path: Path) -> None:
+    with (tmp_path / LOCK_FILE).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        release = threading.Timer(0.05, fcntl.flock, (lock, fcntl.LOCK_UN))
+        release.start()
+        Ledger.open(tmp_path).close()
+        release.join()
+
+
+@pytest.mark.parametrize("puts_another", [False, True])
+def test_a_ledger_that_was_moved_away_ends_the_search_instead_of_its_records(
+    tmp_path: Path, puts_another: bool
+) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.append(record(0))
+        path = ledger.path.rename(tmp_path / "away.jsonl")
+        if puts_another:
+            ledger.path.write_bytes(path.read_bytes())
+        with pytest.raises(RunError, match="the ledger was moved or removed while the search ran"):
+            ledger.append(record(1))
+        path.rename(ledger.path)
+        ledger.append(record(1))
+    with Ledger.open(tmp_path) as ledger:
+        ledger.path.unlink()
+        with pytest.raises(RunError, match="the ledger was moved or removed while the search ran"):
+            ledger.append(record(2))
 
 
 def test_a_disk_without_locks_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

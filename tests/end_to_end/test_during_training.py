@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -269,19 +270,31 @@ def test_hooks_that_do_not_exist_are_found_before_anything_begins(shop: Path, tr
     assert not (shop / "logs").exists()
 
 
-def test_hooks_run_in_a_search_and_missing_ones_end_it_before_its_first_run(
+WATCHING = """
+import os, subprocess, sys
+def f(e, *, epoch, **context):
+    os.chdir("/")
+    read = sys.stdin.read(), subprocess.run(["cat"], capture_output=True, timeout=60, text=True).stdout
+    e.track("mine", [epoch, *read])
+"""
+
+
+def test_hooks_run_in_a_search_whatever_they_do_and_missing_ones_end_it_before_its_first_run(
     shop: Path, search_config: WriteConfig
 ) -> None:
     hooks = {"after_epoch": "watching:f"}
     with pytest.raises(ConfigError, match="there is no module `watching`"):
         api.search(load(SearchConfig, search_config(hooks=hooks)).config, emit=quiet)
     assert not (shop / "logs").exists()
-    (shop / "watching.py").write_text("def f(e, *, epoch, **context): e.track('mine', epoch)\n")
-    result = api.search(load(SearchConfig, search_config(hooks=hooks)).config, emit=quiet)
+    (shop / "watching.py").write_text(WATCHING)
+    (shop / "queue.py").write_text("raise SystemExit('a file of the project, not the module of Python')\n")
+    config = load(SearchConfig, search_config(hooks=hooks)).config
+    with ThreadPoolExecutor(1) as other_thread:  # as in a program with a window, which gets no Ctrl-C
+        result = other_thread.submit(api.search, config, emit=quiet).result()
     assert result.ended == "complete"
     for planned in result.plan.runs:
         data = json.loads((shop / "logs" / planned.name / "latest" / "experiment_data.json").read_text())
-        assert data["mine"] == [1, 2]
+        assert data["mine"] == [[1, "", ""], [2, "", ""]], "the commands of the search are not for hooks to read"
 
 
 def test_a_hook_that_fails_fails_the_run(shop: Path, train_config: WriteConfig) -> None:

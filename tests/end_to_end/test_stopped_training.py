@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,19 @@ def entries(root: Path, name: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key not in of_machine} for line in lines]
 
 
-def test_a_training_stopped_in_a_step_and_in_the_validation_resumes_as_if_nothing_had_happened(
+def interrupted_in(call: int) -> Callable[[Evaluator, Any], Evaluation]:
+    """Evaluate as `Evaluator` does, but end the call with this number, from 1, as Ctrl-C does."""
+    evaluate, numbers = Evaluator.__call__, count(1)
+
+    def evaluate_or_end(evaluator: Evaluator, model: Any) -> Evaluation:
+        if next(numbers) == call:
+            raise KeyboardInterrupt
+        return evaluate(evaluator, model)
+
+    return evaluate_or_end
+
+
+def test_a_training_stopped_in_a_step_and_in_validations_resumes_as_if_nothing_had_happened(
     shop: Path, train_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, Any] = {"epochs": 2, "dropout": 0.2, "eval_interval_steps": 2, "batch_size": 4}
@@ -42,25 +56,15 @@ def test_a_training_stopped_in_a_step_and_in_the_validation_resumes_as_if_nothin
     log = (shop / "logs" / "tiny" / "latest" / "experiment_log.txt").read_text()
     assert "interrupted in epoch 1, after step 3 of " in log
 
-    evaluate = Evaluator.__call__
-
-    def interrupted(evaluator: Evaluator, model: Any) -> Evaluation:
-        if is_last_of_epoch:
-            raise KeyboardInterrupt
-        return evaluate(evaluator, model)
-
-    is_last_of_epoch = False
-
-    def noted(event: str, **fields: Any) -> None:
-        nonlocal is_last_of_epoch
-        is_last_of_epoch = event == "stage" and fields["stage"] == "validation" and fields["ends_epoch"]
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Evaluator, "__call__", interrupted)
-        again = run(config, emit=noted)
-    assert (again.ended, again.last_epoch) == ("interrupted", 0)
-    progress = read_checkpoint(shop / "checkpoints" / "tiny-resume.pt")["progress"]
-    assert progress["epoch"] == 0 and progress["steps_in_epoch"] == progress["step"] > 3
+    n_steps = entries(shop, "whole")[-1]["step"] // 2
+    n_within = (n_steps - 1) // 2  # evaluations within the epoch, the first of which was before the stop
+    for call, step in ((1, 4), (n_within, n_steps)):
+        with monkeypatch.context() as patched:
+            patched.setattr(Evaluator, "__call__", interrupted_in(call))
+            again = run(config, emit=quiet)
+        assert (again.ended, again.last_epoch) == ("interrupted", 0)
+        progress = read_checkpoint(shop / "checkpoints" / "tiny-resume.pt")["progress"]
+        assert (progress["epoch"], progress["steps_in_epoch"], progress["step"]) == (0, step, step)
     assert run(config, emit=quiet).ended == "finished"
     assert entries(shop, "tiny") == entries(shop, "whole")
 

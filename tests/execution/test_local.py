@@ -23,7 +23,7 @@ Event = dict[str, Any]
 
 PRELUDE = f"""#!{sys.executable}
 import json, os, signal, sys, threading, time
-channel, parent, beat_seconds = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+channel, parent, beat_seconds = int(sys.argv[-5]), int(sys.argv[-4]), float(sys.argv[-3])
 def send(event, **fields):
     os.write(channel, json.dumps({{"event": event, **fields}}).encode() + b"\\n")
 def beat():
@@ -134,6 +134,19 @@ for number, command in enumerate(commands()):
     events(executor)
     last = events(executor)[-1]
     assert (last["event"], last["signal"], last["code"], last["stderr"]) == ("died", None, 7, "run 1\n")
+
+
+def test_a_log_that_somebody_removed_is_missed_by_no_run(executor_of: Fake, tmp_path: Path) -> None:
+    executor = executor_of("""
+send("ready")
+next(commands())
+send("finished", result={})
+next(commands())
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+    events(executor)
+    (tmp_path / "worker.log").unlink()
+    assert names(events(executor)) == ["died"]
 
 
 def test_after_a_death_the_next_run_has_a_new_worker(executor_of: Fake) -> None:

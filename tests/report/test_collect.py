@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sequifier.artifacts.ledger import LEDGER_FILE, LOCK_FILE, Ledger, Record
+from sequifier.artifacts.ledger import LEDGER_FILE, Ledger, Record
 from sequifier.errors import RunError
 from sequifier.report.curves import pareto
 from sequifier.report.overview import budget, over_tuning, overview
-from sequifier.results.find import is_running, newest_search
+from sequifier.results.find import newest_search
 from sequifier.results.ranking import ranked, seed_noise
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
@@ -138,21 +138,6 @@ def test_the_winner_on_the_test_split(tmp_path: Path, test: float, error: float 
     assert found.gap == pytest.approx(test - best.value) and found.is_over_tuned is over
     if error is not None:
         assert found.error == pytest.approx((0.04**2 + error**2) ** 0.5)
-
-
-def test_a_search_is_running_while_somebody_holds_its_ledger(tmp_path: Path) -> None:
-    folder = tmp_path / "logs" / "s"
-    assert not is_running(folder)
-    with Ledger.open(folder):
-        assert is_running(folder)
-    assert not is_running(folder), "this process lives on, but let go of it"
-    folder.mkdir(exist_ok=True)  # nothing was written, so nothing was left
-    (folder / LOCK_FILE).write_text("process 4194000\n")
-    assert not is_running(folder)
-    (folder / LOCK_FILE).write_text(f"process {os.getpid()} on another-machine\n")
-    assert not is_running(folder)
-    (folder / LOCK_FILE).write_text("")
-    assert not is_running(folder)
 
 
 def test_the_newest_search_is_the_one_worked_on_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,14 @@ def test_runs_that_train_at_the_same_time_share_their_hours() -> None:
     assert budget.used_up() == "max_hours: 1.00 hours of 1"
 
 
+def test_a_clock_that_is_set_back_hides_the_run_in_which_that_happened_and_no_other() -> None:
+    budget = Budget(search(max_hours=0.8))
+    for run, end in enumerate((10, 20, 30, 10, 20, 30)):  # set back by half an hour in the fourth run
+        assert not budget.used_up()
+        budget.add(record(end, 10, run=run))
+    assert budget.used_up() == "max_hours: 0.83 hours of 0.8"
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)), max_size=20))
 def test_busy_minutes_are_the_union_of_all_runs(runs: list[tuple[int, int]]) -> None:
     busy = {minute for end, length in runs for minute in range(end - length, end)}

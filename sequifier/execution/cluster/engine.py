@@ -8,7 +8,8 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
-from sequifier.artifacts.ledger import LOCK_FILE, Record
+from sequifier.artifacts.ledger import Record
+from sequifier.artifacts.ledger_lock import LOCK_FILE
 from sequifier.artifacts.metadata import find_metadata, find_split, read_metadata
 from sequifier.callbacks import Log
 from sequifier.config.search import SearchConfig

@@ -138,7 +138,7 @@ def in_search() -> None:
 
 
 if FAULTS:
-    if "sequifier.execution.worker" in sys.orig_argv:
+    if any("sequifier.execution.worker" in word for word in sys.orig_argv):
         in_worker()
     else:
         in_search()

@@ -110,7 +110,7 @@ class RunRecord:
 
     def __init__(self, ready: Prepared, experiment: Experiment, hooks: Mapping[str, Hook], emit: Emit) -> None:
         self._ready, self._experiment, self._emit, self.hooks = ready, experiment, emit, hooks
-        self._root = ready.config.root
+        self._root = ready.config.root.absolute()  # as the path of the record is
         self.log = experiment.log
         self._previous = previous_loss(self._root, ready.config.model_name, but=experiment.path)
 
@@ -200,7 +200,7 @@ class RunRecord:
         else:
             self.log(_last_line(result, self._ready.config.metric, self._previous))
         if result.ended not in UNFINISHED:
-            paths = {kind: self._root / path for kind, path in result.files.items()}
+            paths = {kind: self._ready.config.root / path for kind, path in result.files.items()}
             self.call(
                 "after_training", epoch=result.last_epoch, ended=result.ended, metrics=result.metrics, paths=paths
             )

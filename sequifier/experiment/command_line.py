@@ -75,7 +75,7 @@ class ArgumentParser:
                 problems.append(Problem("", f"-D {word!r} is not NAME=value", fix="write -D NAME=value"))
             elif name in self._parameters:
                 self._convert(name, [text], "-D", values, problems)
-            elif name.isupper():
+            elif name.isupper() or name.partition(".")[0] in self._parameters:  # a map is set as a whole
                 problems.append(self._unknown(f"-D {name}", name))
         for name, texts in given.flags.items():
             self._convert(name, texts, f"--{name}", values, problems)

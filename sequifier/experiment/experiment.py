@@ -54,7 +54,7 @@ class Experiment(Hooks, ParametrizedRecord):
         latest: keep a link `latest` to the newest folder.
 
     Attributes:
-        base_path: as given.
+        base_path: as given, from the root.
         namespace: as given.
         parameters: name -> value. A change also changes the variable of the module; `e.NAME` is the same value.
         cache: results of expensive functions, kept in files.
@@ -231,7 +231,7 @@ class Experiment(Hooks, ParametrizedRecord):
             RunError: the file does not exist, has no experiment, or extends itself.
         """
         experiment = get_experiment(find_file(experiment_path, glob.get("__file__")))
-        experiment.base_path, experiment.namespace = Path(base_path), str(namespace)
+        experiment.base_path, experiment.namespace = Path(base_path).absolute(), str(namespace)
         experiment._add_module(glob)
         return experiment
 

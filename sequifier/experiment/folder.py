@@ -7,6 +7,8 @@ code/                 sources that belong to no package
 ...                   artifacts, under the names given
 """
 
+import fcntl
+import os
 import secrets
 import shutil
 import string
@@ -89,6 +91,30 @@ def named_folder(parent: Path, name: str, fill: Callable[[Path], None], *, reuse
                 raise RunError(f"the folder `{name}` exists already", where=str(parent), fix="choose another name")
             hidden.rename(path)
     return path
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Lock a folder that is used again, until the returned file descriptor is closed or the process ends.
+
+    Returns:
+        The descriptor; None where the file system has no locks.
+
+    Raises:
+        RunError: another run has locked it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if not isinstance(error, BlockingIOError):
+            return None
+        raise RunError(
+            f"another run is using the folder `{folder.name}`",
+            where=str(folder),
+            fix="wait until it has ended, or run with __DEBUG__ = False, which makes a new folder",
+        ) from None
+    return descriptor
 
 
 def point_latest(parent: Path, target: Path) -> None:

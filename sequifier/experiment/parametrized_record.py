@@ -31,7 +31,7 @@ class ParametrizedRecord(Record):
         echo: Echo,
     ) -> None:
         super().__init__(echo=echo)
-        self.base_path = Path(base_path)
+        self.base_path = Path(base_path).absolute()  # the experiment may change the working folder
         self.namespace = str(namespace)
         self.parameters = Parameters({**(special() if glob is not None else {}), **parameters})
         if debug:

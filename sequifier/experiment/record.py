@@ -4,6 +4,7 @@
 the resolved config.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,7 +21,7 @@ from sequifier.experiment.folder import CODE as CODE
 from sequifier.experiment.folder import DATA as DATA
 from sequifier.experiment.folder import LOG as LOG
 from sequifier.experiment.folder import META as META
-from sequifier.experiment.folder import Artifacts, named_folder, new_folder, point_latest
+from sequifier.experiment.folder import Artifacts, lock_folder, named_folder, new_folder, point_latest
 from sequifier.experiment.json_values import as_json_or_text, json_text
 from sequifier.printable import printable
 
@@ -69,6 +70,7 @@ class Record(Artifacts, Data):
         self._folder: Path | None = None
         self._log: IO[str] | None = None
         self._metrics: IO[str] | None = None
+        self._folder_lock: int | None = None
         self.name: str | None = None
         self.metadata: dict[str, Any] = {}
         self.error: Any = None
@@ -138,7 +140,7 @@ class Record(Artifacts, Data):
         if self.name is None:
             path = new_folder(parent, started, self._fill, prefix=prefix)
         else:
-            path = named_folder(parent, self.name, self._fill, reuse=reuse)
+            path = self._named_folder(parent, self.name, reuse=reuse)
         self._folder, self.name = path, path.name
         self._log = self.log_path.open("a", encoding="utf-8")
         self._saver = Saver(self.save_data, self._not_saved)
@@ -147,6 +149,25 @@ class Record(Artifacts, Data):
                 point_latest(parent, path)
             except OSError as error:  # the run does not need the link
                 self.log(f"warning: `latest` does not point to this folder: {error.strerror}")
+
+    def _named_folder(self, parent: Path, name: str, *, reuse: bool) -> Path:
+        if not reuse:
+            return named_folder(parent, name, self._fill, reuse=False)
+        if (parent / name).is_dir():
+            self._folder_lock = lock_folder(parent / name)  # before it is emptied
+        try:
+            path = named_folder(parent, name, self._fill, reuse=True)
+        except BaseException:
+            self._unlock()
+            raise
+        if self._folder_lock is None:
+            self._folder_lock = lock_folder(path)
+        return path
+
+    def _unlock(self) -> None:
+        if self._folder_lock is not None:
+            os.close(self._folder_lock)
+            self._folder_lock = None
 
     def _fill(self, folder: Path) -> None:
         # The folder is hidden until these files are in it, so they need not be written atomically.
@@ -190,6 +211,7 @@ class Record(Artifacts, Data):
             log.close()
             if metrics is not None:
                 metrics.close()
+            self._unlock()
 
     # Log
 

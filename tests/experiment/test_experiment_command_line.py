@@ -241,3 +241,5 @@ def test_defines_that_are_no_parameters_are_scoped_parameters(tmp_path: Path) ->
     e.run()
     assert e["seen"] == [0.1, 0.5]
     assert len(folders(tmp_path)) == 2
+    with pytest.raises(ConfigError, match=r"there is no parameter `RATE\.low`"):
+        e.arg_parser.parse(["-D", "RATE.low=1"])

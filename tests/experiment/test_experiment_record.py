@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -265,6 +266,33 @@ def test_debug_can_be_switched_on_from_the_command_line(tmp_path: Path) -> None:
         start(path, "--__DEBUG__", "true")
     assert [run.name for run in folders(tmp_path)] == ["debug"]
     assert last(tmp_path)["debug"] is True
+
+
+def test_the_debug_folder_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    with quiet(tmp_path, debug=True) as first:
+        first["number"] = 1
+        with pytest.raises(RunError, match="another run is using the folder `debug`"):
+            quiet(tmp_path, debug=True).start()
+        with quiet(tmp_path) as other:
+            assert other.path != first.path
+    assert Experiment.load(tmp_path / "exp" / "debug").data == {"number": 1}
+    with quiet(tmp_path, debug=True) as later:
+        later["number"] = 2
+    assert Experiment.load(tmp_path / "exp" / "debug").data == {"number": 2}
+
+
+def test_a_change_of_the_working_folder_changes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with quiet(Path("results")) as e, chdir("elsewhere"):
+        e["number"] = 1
+        e.commit_raw("note.txt", "note")
+        assert e.cache.cached("answer")(lambda: 42)() == 42
+        e.finish("done")
+    (path,) = (path for path in (tmp_path / "results" / "exp").iterdir() if path.name != "cache")
+    assert Experiment.load(path).data == {"number": 1} and Experiment.is_archive(path)
+    assert (path / "note.txt").exists() and (path.parent / "cache" / "answer.pkl.gz").exists()
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_base_path_that_cannot_be_written_to_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -22,9 +22,13 @@ from tests.support.shop import WriteConfig
 
 FILES = {"experiment_log.txt", "experiment_meta.json", "experiment_data.json", "metrics.jsonl", "config.yaml", "code"}
 HOOKS = """
+import os
 from hook_helper import NAME
 
+os.chdir("data")  # changes no place of the run, here or in a hook
+
 def report(e, *, epoch, metrics, **context):
+    os.chdir("data")
     from hook_late import LATE
     e["mine/last"] = epoch
     e.track(f"mine/{NAME}", metrics["val_loss"])

@@ -4,13 +4,17 @@ Searches are comparable when they have the same metric, direction and kind, and 
 validation targets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from sequifier.errors import RunError
 from sequifier.report.groups import TOP_SHARE, top_count
+from sequifier.results.environment import difference_warning
 from sequifier.results.ranking import Configuration, ranked
-from sequifier.results.trials import Table, Trial, with_varied_settings
+from sequifier.results.search_folder import is_better_baseline
+from sequifier.results.trials import TEST, Table, Trial, with_varied_settings
 
 
 @dataclass(frozen=True)
@@ -60,26 +64,31 @@ def merged(tables: Sequence[Table]) -> Table:
     for table in tables[1:]:
         _check_comparable(first, table)
     kept: dict[str, Trial] = {}
+    scored: dict[str, Table] = {}
     for table in tables:
         for trial in table.trials:
             key = trial.identity or f"{table.name} {trial.number}"
             if key not in kept or (kept[key].value is None and trial.value is not None):
                 kept[key] = trial
-    winners = {(table.name, table.test.get("run")): table.test for table in tables}
-    scored = [(winners[place], trial) for trial in kept.values() if (place := (trial.search, trial.number)) in winners]
-    scored.sort(key=lambda pair: (pair[1].value is None, first.sign * (pair[1].value or 0.0)))
-    new_number = {(trial.search, trial.number): number for number, trial in enumerate(kept.values())}
-    numbered = tuple(replace(trial, number=number) for number, trial in enumerate(kept.values()))
-    test = {}
-    if scored:
-        test = {**scored[0][0], "run": new_number[scored[0][1].search, scored[0][1].number]}
+            if trial.number == table.test.get("run"):
+                scored[key] = table
+    numbered = {key: replace(trial, number=number) for number, (key, trial) in enumerate(kept.items())}
+    baselines, sums = _baselines(tables)
+    test: Mapping[str, Any] = {}
+    with_value = {key: first.sign * value for key in scored if (value := kept[key].value) is not None}
+    if with_value:  # the best of the runs that were scored on the test split
+        key = min(with_value, key=with_value.__getitem__)
+        test, sums[TEST] = {**scored[key].test, "run": numbered[key].number}, scored[key].folder
     names = " + ".join(table.name for table in tables)
     return with_varied_settings(
         replace(
             first,
             name=names,
-            trials=numbered,
+            trials=tuple(numbered.values()),
+            baselines=baselines,
+            sums=sums,
             test=test,
+            difference=difference_warning(trial.environment for trial in numbered.values()),
             order_checks=(),  # each is about the best run of its own search
             is_running=any(table.is_running for table in tables),
             started=min((table.started for table in tables if table.started), default=""),
@@ -125,6 +134,17 @@ def compare_searches(tables: Sequence[Table], rows: Sequence[Configuration]) -> 
         )
         earlier |= {trial.identity for trial in table.trials if trial.identity}
     return Comparison(tuple(shares))
+
+
+def _baselines(tables: Sequence[Table]) -> tuple[dict[str, Mapping[str, float]], dict[str, Path]]:
+    """The better result of each baseline, as in a search whose runs differ in what they read, and its folder."""
+    found: dict[str, Mapping[str, float]] = {}
+    folders: dict[str, Path] = {}
+    for table in tables:
+        for name, scores in table.baselines.items():
+            if name not in found or is_better_baseline(scores, found[name], table.metric, maximize=table.maximize):
+                found[name], folders[name] = scores, table.folder
+    return found, folders
 
 
 def _check_comparable(first: Table, other: Table) -> None:

@@ -178,7 +178,7 @@ def _error_of_gap(
 ) -> tuple[float | None, float | None]:
     """Standard error and degrees of freedom of test less validation: two independent samples (Welch 1947)."""
     own = {} if trial.sequence_losses is None else read_unit_sums(trial.sequence_losses).get(ONE_MODEL, {})
-    tested = read_unit_sums(table.folder / OF_TEST).get(ONE_MODEL, {})
+    tested = read_unit_sums(table.test_folder / OF_TEST).get(ONE_MODEL, {})
     found = own.get(table.metric), tested.get(table.metric)
     if found[0] is not None and found[1] is not None and found[0].standard_error and found[1].standard_error:
         parts = [(units.standard_error or 0.0, units.degrees) for units in found if units is not None]

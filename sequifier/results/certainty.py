@@ -1,6 +1,6 @@
 """Standard errors and verdicts of a ranked table, from the sums by sampling unit that its runs stored."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,9 @@ def certainty(
     metric: str,
     *,
     maximize: bool,
-    folder: Path,
-    baselines: Sequence[str],
+    baselines: Mapping[str, Path],
     tested: int | None,
+    test_folder: Path,
 ) -> list[Comparison]:
     """Compare configurations by the files of their runs.
 
@@ -35,15 +35,15 @@ def certainty(
         files: the files of each configuration, from best to worst.
         metric: the metric that ranks.
         maximize: higher is better.
-        folder: the search's folder.
-        baselines: names of the baselines that have this metric.
+        baselines: name of each baseline that has this metric -> folder with its sums.
         tested: index of the configuration that was scored on the test split; None without one.
+        test_folder: folder with the sums of that score.
     """
-    sums = units_of_baselines(folder, metric) if baselines else {}
+    sums = units_of_baselines(baselines, metric)
     known = {name: sums.get(name) for name in baselines}
     found = compare(_units(files, metric), maximize=maximize, baselines=known)
     if tested is not None:  # the test split did not choose the winner
-        better = _either(found[tested].beats_baselines, _beats_on_test(folder, metric, maximize=maximize))
+        better = _either(found[tested].beats_baselines, _beats_on_test(test_folder, metric, maximize=maximize))
         found[tested] = replace(found[tested], beats_baselines=better)
     return found
 
@@ -89,9 +89,16 @@ def best_baseline_on_test(folder: Path, metric: str, *, maximize: bool) -> tuple
     return (max if maximize else min)(values.items(), key=lambda item: item[1])
 
 
-def units_of_baselines(folder: Path, metric: str) -> dict[str, Units]:
-    """The units of each baseline that has this metric, read from the search's folder."""
-    return {name: sums[metric] for name, sums in read_unit_sums(folder / OF_BASELINES).items() if metric in sums}
+def units_of_baselines(folders: Mapping[str, Path], metric: str) -> dict[str, Units]:
+    """The units of the baselines that have this metric.
+
+    Args:
+        folders: name of a baseline -> folder with its sums.
+        metric: of the sums.
+    """
+    sums = {folder: read_unit_sums(folder / OF_BASELINES) for folder in set(folders.values())}
+    found = {name: sums[folder].get(name, {}).get(metric) for name, folder in folders.items()}
+    return {name: units for name, units in found.items() if units is not None}
 
 
 def _beats_on_test(folder: Path, metric: str, *, maximize: bool) -> bool | None:

@@ -1,9 +1,9 @@
 """Whether the runs of a ranking were computed in the same environment: device, number format, versions."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from sequifier.artifacts.ledger import DONE, Record, latest_by_run
+from sequifier.artifacts.ledger import DONE, Record
 
 FACTS = {
     "device": "device",
@@ -19,16 +19,24 @@ UNKNOWN = "not recorded"
 """Value of a run whose record is older than the field."""
 
 
-def difference_warning(records: Iterable[Record]) -> str | None:
+def environment_of(record: Record) -> dict[str, str]:
+    """The environment of a result, by field of `FACTS`; empty for a run without a result."""
+    if record.state not in DONE:
+        return {}
+    values = {field: getattr(record, field) for field in FACTS}
+    return {field: UNKNOWN if value is None else str(value) for field, value in values.items()}
+
+
+def difference_warning(environments: Iterable[Mapping[str, str]]) -> str | None:
     """A line that lists what ranked runs differ in besides their settings; None where they do not.
 
     Args:
-        records: a ledger; the last record of each run with a result counts.
+        environments: of the runs; empty ones, of runs without a result, do not count.
     """
-    done = [record for record in latest_by_run(records).values() if record.state in DONE]
+    known = [environment for environment in environments if environment]
     differing = []
     for field, name in FACTS.items():
-        counts = Counter(UNKNOWN if (value := getattr(record, field)) is None else str(value) for record in done)
+        counts = Counter(environment[field] for environment in known)
         if len(counts) > 1:
             listed = "; ".join(f"{value}: {n} run{'s' * (n > 1)}" for value, n in counts.most_common())
             differing.append(f"{name} ({listed})")

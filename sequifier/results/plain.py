@@ -12,8 +12,8 @@ _OF_ROW = (
     *("rank", "first", "value", "standard_error", "standard_error_by", "degrees", "skill", "n_seeds"),
     *("is_indistinguishable", "beats_baselines", "n_parameters", "seconds"),
 )
-_LEFT_OUT = ("values", "varied")
-"""Fields of trials and tables whose content is in others."""
+_LEFT_OUT = ("values", "varied", "curves", "sums")
+"""Fields of trials and tables whose content is in others, or which only locate files."""
 
 
 def plain(value: Any) -> Any:

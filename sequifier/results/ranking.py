@@ -259,7 +259,7 @@ def _varied(trial: Trial, table: Table) -> dict[str, Any]:
 
 def _baselines(table: Table) -> list[Baseline]:
     """The baselines that have the metric, with the standard errors of their sums, or those recorded with val_loss."""
-    known = units_of_baselines(table.folder, table.metric) if table.baselines else {}
+    known = units_of_baselines(table.baseline_folders, table.metric)
     found = []
     for name, metrics in table.baselines.items():
         if table.metric in metrics:
@@ -282,9 +282,9 @@ def _compared(rows: list[Configuration], table: Table) -> list[Configuration]:
         files,
         table.metric,
         maximize=table.maximize,
-        folder=table.folder,
-        baselines=[name for name, scores in table.baselines.items() if table.metric in scores],
+        baselines=table.baseline_folders,
         tested=next((place for place, row in enumerate(rows) if row.test_value is not None), None),
+        test_folder=table.test_folder,
     )
     result = []
     for row, paths, found in zip(rows, files, compared, strict=True):

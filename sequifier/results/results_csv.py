@@ -16,7 +16,7 @@ RESULTS_FILE = "results.csv"
 _FIRST = ("run", "name", "state", "best_val_loss", "best_epoch")
 _BEHIND = (
     *("parameters", "seconds", "model_path", "standard_error", "indistinguishable", "n_seeds", "runs", "epochs"),
-    *("planned_epochs", "test_metric", "model_again", "standard_error_by", "beats_baselines"),
+    *("planned_epochs", "test_metric", "model_again", "standard_error_by", "beats_baselines", "skill"),
 )
 """Columns between the searched values and the metrics."""
 
@@ -79,6 +79,7 @@ def _of_configuration(row: Configuration) -> dict[str, Any]:
         "model_again": row.model_again,
         "standard_error_by": row.standard_error_by,
         "beats_baselines": row.beats_baselines,
+        "skill": row.skill,
     }
     varied = {f"param.{name}": shown(value) for name, value in row.varied.items()}
     return {name: _text(value) for name, value in values.items()} | varied

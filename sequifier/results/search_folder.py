@@ -1,6 +1,7 @@
 """What a search stores beside its ledger, in `logs/[hp_search_name]`: its config, its baselines, the test score."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,19 @@ def read_baselines(folder: Path) -> dict[str, dict[str, float]]:
     content = object_or_none(folder / BASELINES_FILE) or {}
     scores = {name: values for name in content if (values := _scores(content[name])) and "val_loss" in values}
     return scores if len(scores) == len(content) else {}
+
+
+def is_better_baseline(one: Mapping[str, float], other: Mapping[str, float], metric: str, *, maximize: bool) -> bool:
+    """Whether one result of a baseline is better than another one of the same name.
+
+    Args:
+        one, other: metrics.
+        metric: that ranks; val_loss decides where a result lacks it.
+        maximize: whether higher is better.
+    """
+    if metric not in one or metric not in other:
+        return one["val_loss"] < other["val_loss"]
+    return one[metric] > other[metric] if maximize else one[metric] < other[metric]
 
 
 def read_test(folder: Path) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from sequifier.artifacts.ledger import (
 )
 from sequifier.artifacts.ledger_lock import is_locked
 from sequifier.artifacts.read_file import json_lines
+from sequifier.config.catalogue.metric_names import split_step
 from sequifier.errors import RunError
 from sequifier.experiment.record import METRICS
 from sequifier.printable import command_line
-from sequifier.results.environment import difference_warning
+from sequifier.results.environment import difference_warning, environment_of
 from sequifier.results.find import find_ranking
 from sequifier.results.run_files import RunFiles, read_document
 from sequifier.results.search_folder import CONFIG_FILE, read_baselines, read_test
@@ -28,6 +29,7 @@ from sequifier.results.settings import flat, shown
 from sequifier.results.trials import Batch, Curve, Direction, Table, Trial, finite, with_varied_settings
 
 ALL_COLUMNS = "all columns"
+TRAINING_LOSS = "train_loss"
 MOST_EPOCHS = 1_000_000
 """A larger epoch number is damage: a curve has an entry for each epoch."""
 
@@ -145,7 +147,7 @@ def training_table(
         targets=next((record.n_targets for record in records if record.n_targets), {}),
         started=records[0].time if records else "",
         ended=records[-1].time if records else "",
-        difference=difference_warning(latest.values()),
+        difference=difference_warning(trial.environment for trial in trials),
     )
     return with_varied_settings(table, keep_equal=keep_equal) if with_settings else table
 
@@ -200,6 +202,7 @@ def _trial(
         attempts=record.attempt,
         started=history[0].time if history else "",
         ended=record.time,
+        environment=environment_of(record),
         order_of=record.order_of,
     )
 
@@ -265,22 +268,33 @@ def _with_records(
         if folder.exists():
             trial = replace(trial, record=folder)
         if trial.number in best:
-            curve, train = read_curves(folder, metric)
-            trial = replace(trial, curve=trial.curve or curve, train_curve=train)
+            curves = read_curves(folder, metric)
+            curve, train = curves.get(metric, ()), curves.get(TRAINING_LOSS, ())
+            trial = replace(trial, curve=trial.curve or curve, train_curve=train, curves=curves)
         found.append(trial)
     return found
 
 
-def read_curves(folder: Path, metric: str = "val_loss") -> tuple[Curve, Curve]:
-    """A metric and the training loss after each epoch, from a run's record; empty without a record.
+def read_curves(folder: Path, *more: str) -> dict[str, Curve]:
+    """The training loss and each metric after each epoch, from a run's record; empty without a record.
 
     Of an epoch that a resumed run wrote twice, the last entry counts. Evaluations within an epoch are left out.
+
+    Args:
+        folder: of the record.
+        more: further values of the entries, such as the metric at a step of a horizon.
     """
-    values: dict[int, tuple[float | None, float | None]] = {}
+    entries: dict[int, Mapping[str, Any]] = {}
     for entry in json_lines(folder / METRICS):
         epoch = entry.get("epoch")
         if isinstance(epoch, int) and 0 < epoch <= MOST_EPOCHS:
-            values[epoch] = finite(entry.get(metric)), finite(entry.get("train_loss"))
-    epochs = range(1, max(values, default=0) + 1)
-    pairs = [values.get(epoch, (None, None)) for epoch in epochs]
-    return tuple(value for value, _ in pairs), tuple(train for _, train in pairs)
+            entries[epoch] = entry
+    every = dict.fromkeys(name for entry in entries.values() for name in entry)
+    # The steps of a long horizon have hundreds of metrics.
+    names = [name for name in every if name.startswith("val_") and split_step(name)[1] is None]
+    epochs = range(1, max(entries, default=0) + 1)
+    return {
+        name: tuple(finite(entries.get(epoch, {}).get(name)) for epoch in epochs)
+        for name in dict.fromkeys([TRAINING_LOSS, *more, *names])
+        if name in every
+    }

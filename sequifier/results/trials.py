@@ -24,6 +24,9 @@ Batch = Literal["planned", "changed", "in pieces"]
 Curve = tuple[float | None, ...]
 """Values after each epoch, from epoch 1; None where the value is not finite."""
 
+TEST = ""
+"""Key of the test split in `Table.sums`."""
+
 SCALAR_LEVELS = 8
 """A numeric setting with more distinct values than this is treated as continuous."""
 
@@ -48,6 +51,7 @@ class Trial:
         retried_seconds: duration of attempts that were started again (out of memory, a crash).
         curve: the metric that training compares, after each epoch.
         train_curve: the training loss after each epoch.
+        curves: each metric after each epoch, as far as the record was read.
         epochs: planned number of epochs.
         best_epoch: the best epoch, from 1.
         best_val_loss: validation loss at the best epoch.
@@ -69,6 +73,7 @@ class Trial:
         attempts: number of attempts.
         started: ISO time of its first ledger record, "" without one.
         ended: ISO time of its last ledger record.
+        environment: what its result depends on besides data and settings; empty without a result.
         order_of: number of the run that it repeats on histories in random order (order_check); None for other runs.
     """
 
@@ -87,6 +92,7 @@ class Trial:
     retried_seconds: float = 0.0
     curve: Curve = ()
     train_curve: Curve = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
     epochs: int | None = None
     best_epoch: int | None = None
     best_val_loss: float | None = None
@@ -107,6 +113,7 @@ class Trial:
     attempts: int = 1
     started: str = ""
     ended: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
     order_of: int | None = None
 
     def setting(self, key: str) -> Any:
@@ -143,6 +150,8 @@ class Table:
         test: {"run": number, "metrics": {...}} of the winner on the test split; empty without one.
         document: the search's config (search.yaml) as plain values; empty where the file is gone.
         folder: the ledger's folder.
+        sums: the folders with the sums by sampling unit, where they are not `folder`: of each baseline by its name, and
+            of `test` by the name "".
         source: the file that was read.
         data: fingerprint of the data.
         targets: number of evaluated targets by target column; empty where it is unknown.
@@ -167,6 +176,7 @@ class Table:
     test: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = Path()
+    sums: Mapping[str, Path] = field(default_factory=dict)
     source: Path = Path()
     data: str = ""
     targets: Mapping[str, int] = field(default_factory=dict)
@@ -202,6 +212,18 @@ class Table:
     def complete(self) -> list[Trial]:
         """The trials that were trained to their end and have a value."""
         return [trial for trial in self.trials if trial.is_complete]
+
+    @property
+    def test_folder(self) -> Path:
+        """The folder with the sums of `test` by sampling unit."""
+        return self.sums.get(TEST, self.folder)
+
+    @property
+    def baseline_folders(self) -> dict[str, Path]:
+        """The folder with the sums of each baseline that has the metric."""
+        return {
+            name: self.sums.get(name, self.folder) for name, scores in self.baselines.items() if self.metric in scores
+        }
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:

@@ -10,7 +10,14 @@ from sequifier.artifacts.ledger import Record
 from sequifier.config.dump import dump_yaml
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
-from sequifier.results.search_folder import BASELINES_FILE, CONFIG_FILE, TEST_FILE, read_baselines, read_test
+from sequifier.results.search_folder import (
+    BASELINES_FILE,
+    CONFIG_FILE,
+    TEST_FILE,
+    is_better_baseline,
+    read_baselines,
+    read_test,
+)
 from sequifier.results.trials import Table
 from sequifier.search.plan import Plan
 from sequifier.search.table import search_table
@@ -20,10 +27,16 @@ if TYPE_CHECKING:
 
 
 class SearchFolder:
-    """The folder of a search: its config, baselines, the winner's test score and the table of results."""
+    """The folder of a search: its config, baselines, the winner's test score and the table of results.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of the folder.
+        metric: that ranks the runs.
+        maximize: whether higher is better.
+    """
+
+    def __init__(self, path: Path, *, metric: str = "val_loss", maximize: bool = False) -> None:
+        self.path, self._metric, self._maximize = path, metric, maximize
         self.baselines: dict[str, dict[str, float]] = read_baselines(path)
         self.test: dict[str, Any] = read_test(path)
 
@@ -40,7 +53,7 @@ class SearchFolder:
         write_text(self.path / CONFIG_FILE, dump_yaml(values, header=header))
 
     def keep_baselines(self, scores: Mapping[str, Mapping[str, float]], record: Path | None = None) -> None:
-        """Keep the better result of each baseline: runs that read more have stronger baselines.
+        """Keep the better result of each baseline by the metric that ranks: runs that read more have stronger ones.
 
         Args:
             scores: name -> metrics.
@@ -49,7 +62,8 @@ class SearchFolder:
         better = {
             name: dict(values)
             for name, values in scores.items()
-            if name not in self.baselines or values["val_loss"] < self.baselines[name]["val_loss"]
+            if name not in self.baselines
+            or is_better_baseline(values, self.baselines[name], self._metric, maximize=self._maximize)
         }
         if record is not None:
             self._keep_sums(scores, better, record)

@@ -92,7 +92,7 @@ def dry_run(config: SearchConfig, engine: Engine, *, limit: int | None, emit: Em
     Raises:
         ConfigError, DataError, RunError: the plan cannot be made or written.
     """
-    planner, folder = Planner(config), SearchFolder(_folder(config))
+    planner, folder = Planner(config), _folder(config)
     records = read_ledger(folder.path)
     plan, memory, placement = _placed(planner, engine, records)
     write_run_files(plan, limit=limit)
@@ -127,7 +127,7 @@ def search(
     from sequifier.results.ranking import ranked  # numpy loads here
 
     planner = Planner(config)
-    folder = SearchFolder(_folder(config))
+    folder = _folder(config)
     with Ledger.open(folder.path) as ledger:
         plan, memory, placement = _placed(planner, engine, ledger.records)
         write_run_files(plan)
@@ -364,8 +364,9 @@ def _unconfirmed(plan: Plan, records: Sequence[Record], *, retry_failed: bool) -
     ]
 
 
-def _folder(config: SearchConfig) -> Path:
-    return config.root / "logs" / config.hp_search_name
+def _folder(config: SearchConfig) -> SearchFolder:
+    path = config.root / "logs" / config.hp_search_name
+    return SearchFolder(path, metric=config.metric, maximize=config.direction == "maximize")
 
 
 def _placed(planner: Planner, engine: Engine, records: Sequence[Record]) -> tuple[Plan, MemoryUse | None, Placement]:

@@ -4,21 +4,26 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from sequifier.artifacts.sequence_losses import OF_BASELINES, OF_TEST, ONE_MODEL, Units, write_unit_sums
 from sequifier.errors import RunError
 from sequifier.report.analyse import analyse
+from sequifier.report.analysis import as_json
 from sequifier.report.merge import merged
 from sequifier.report.page.render import render
 from sequifier.report.terminal import print_summary
-from sequifier.results.ranking import ranked
+from sequifier.results.environment import FACTS
+from sequifier.results.ranking import ranked, with_baselines
 from sequifier.results.read import read_search
 from sequifier.results.trials import Table
 from tests.support.synthetic_search import write_search
 
 ONE = {"learning_rate": [1e-3, 1e-2], "dropout": [0.0, 0.1]}
 OTHER = {"learning_rate": [1e-3, 1e-4], "dropout": [0.0, 0.1]}
+NAME = "baseline: bigram back-off"
 MODEL = {"dim_model": 8, "n_head": 2, "num_layers": 1}
 
 
@@ -92,6 +97,72 @@ def test_searches_whose_results_mean_something_else_are_not_compared(two: tuple[
         with pytest.raises(RunError, match=words) as caught:
             merged([first, other])
         assert caught.value.where
+
+
+def units(mean: float, *, seed: int) -> Units:
+    losses = np.random.default_rng(seed).normal(mean, 0.01, 60)
+    return Units(losses * 4 + (mean - losses.mean()) * 4, np.full(60, 4.0), "sequences")
+
+
+def test_what_beats_baselines_comes_from_the_files_of_the_search_that_measured_it(
+    two: tuple[Table, Table], tmp_path: Path
+) -> None:
+    """The second search found the best run, scored it on the test split, and knew the better baseline."""
+    first, second = two
+    shared = {trial.identity for trial in first.trials}
+    better = tuple(replace(t, value=(t.value or 0) - (t.identity not in shared)) for t in second.trials)
+    tables = []
+    for table, trials, tested, baseline in ((first, first.trials, 0.1, 9.0), (second, better, 0.9, 0.5)):
+        folder = tmp_path / table.name
+        folder.mkdir()
+        best = min(trials, key=lambda trial: trial.value or 0)
+        on_test = {ONE_MODEL: {"val_loss": units(tested, seed=1)}, NAME: {"val_loss": units(0.5, seed=2)}}
+        write_unit_sums(folder / OF_TEST, on_test)
+        write_unit_sums(folder / OF_BASELINES, {NAME: {"val_loss": units(baseline, seed=3)}})
+        tables.append(
+            replace(
+                table,
+                trials=trials,
+                folder=folder,
+                baselines={NAME: {"val_loss": baseline}},
+                test={"run": best.number, "metrics": {"val_loss": tested}},
+            )
+        )
+    found = analyse(tables)
+    (best_row, *others) = found.rows
+    assert best_row.first.search == "other" and best_row.test_value == 0.9
+    assert found.table.best_baseline == (NAME, 0.5)
+    assert best_row.beats_baselines is False, "0.9 on its own test split is worse than 0.5"
+    assert all(row.beats_baselines is False for row in others if row.first.search == "one"), "0.5, not 9.0"
+    assert found.over_tuning is not None and found.over_tuning.test == 0.9
+    (row,) = (row for row in with_baselines(found.rows, found.table) if row.run is None)
+    assert row.standard_error == pytest.approx(units(0.5, seed=3).standard_error)
+
+
+def test_a_test_score_stays_with_a_run_that_an_earlier_search_has_too(two: tuple[Table, Table]) -> None:
+    first, second = two
+    shared = next(t for t in second.trials if t.identity in {each.identity for each in first.trials})
+    test = {"run": shared.number, "metrics": {"val_loss": 0.7}}
+    table = merged([first, replace(second, test=test)])
+    (scored,) = (trial for trial in table.trials if trial.number == table.test["run"])
+    assert scored.identity == shared.identity and table.test["metrics"] == {"val_loss": 0.7}
+
+
+def test_searches_on_other_devices_are_compared_with_a_warning(two: tuple[Table, Table]) -> None:
+    def on(device: str, table: Table) -> Table:
+        facts = dict.fromkeys(FACTS, "same") | {"device": device}
+        return replace(table, trials=tuple(replace(trial, environment=facts) for trial in table.trials))
+
+    first, second = two
+    assert analyse((on("one CPU", first), on("one CPU", second))).table.difference is None
+    found = analyse((on("one CPU", first), on("a GPU", second)))
+    warning = "runs ranked together differ in more than their settings: device (one CPU: 4 runs; a GPU: 2 runs)"
+    assert found.table.difference == warning
+    console = Console(file=StringIO(), width=200)
+    print_summary(console, found)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(f"arning: {warning}" in text for text in (printed, render(found)))
+    assert as_json(found)["table"]["difference"] == warning
 
 
 def test_runs_of_several_searches_are_called_by_their_names(two: tuple[Table, Table]) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from sequifier.report.page.learning_curves import visualize
+from sequifier.report.page.packed_curves import DIGITS, packed_curves
 from sequifier.report.report import read_report
 from tests.support.browser import cut_off, drawn_outside, open_page, requests_of, screen
-from tests.support.synthetic_search import write_search
+from tests.support.synthetic_search import BASELINES, write_search
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,9 @@ def test_it_names_no_other_place(report: Path) -> None:
 
 def test_without_a_script_every_number_is_there(report: Path) -> None:
     text = re.sub(r"<script.*?</script>", "", report.read_text(), flags=re.DOTALL)
-    assert text.count("<tr data-key=") == 200
+    assert text.count("<tr data-key=") == 200 + len(BASELINES)
+    for name, scores in BASELINES.items():
+        assert name.removeprefix("baseline: ") in text and f"{scores['val_loss']:.4f}" in text
     assert text.count('class="line k-') >= 2 * 190 and text.count("<circle") > 400
     assert "sequifier train --config-path configs/hp_search/wide-run-" in text
     for heading in ("Findings", "Runs", "Importance", "Best ranges", "Learning curves", "Trade-offs", "Next search"):
@@ -118,19 +121,17 @@ def test_the_table_sorts_by_click_and_by_keyboard(browser: Any, report: Path) ->
     }
     button = heads["learning_rate"].find_element(By.TAG_NAME, "button")
     button.click()
-    rates = [float(value) for value in column(browser, "learning_rate")]
+    rates = [float(value) for value in column(browser, "learning_rate") if value]
     assert rates == sorted(rates) and heads["learning_rate"].get_attribute("aria-sort") == "ascending"
     assert heads["rank"].get_attribute("aria-sort") is None
     button.send_keys(Keys.ENTER)
-    rates = [float(value) for value in column(browser, "learning_rate")]
+    rates = [float(value) for value in column(browser, "learning_rate") if value]
     assert rates == sorted(rates, reverse=True)
     assert heads["learning_rate"].get_attribute("aria-sort") == "descending"
     heads["optimizer.momentum"].find_element(By.TAG_NAME, "button").send_keys(Keys.SPACE)
     values = column(browser, "optimizer.momentum")
     known = [value for value in values if value]
-    assert known == sorted(known, key=float) and values[len(known) :] == [""] * (200 - len(known)), (
-        "empty ones at the end"
-    )
+    assert known == sorted(known, key=float) and set(values[len(known) :]) == {""}, "empty ones at the end"
 
 
 def test_curves_are_read_off_with_the_keyboard_and_the_pointer(browser: Any, report: Path) -> None:
@@ -237,6 +238,10 @@ def test_another_metric_is_shown_and_sorts(browser: Any, report: Path) -> None:
     expected = [run["metrics"].get("val_kind_accuracy") for run in known["runs"].values()]
     assert values == sorted((value for value in expected if value is not None), reverse=True), "the highest first"
     assert set(column(browser, "± se")) == {""}, "that is known of the metric that ranks alone"
+    skills = [float(share) for share in column(browser, "skill") if share]
+    best = max(scores["val_kind_accuracy"] for scores in BASELINES.values())
+    runs = [value for value in values if value not in {scores["val_kind_accuracy"] for scores in BASELINES.values()}]
+    assert skills == pytest.approx([(value - best) / best for value in runs])
     select.select_by_visible_text("val_loss")
     assert [value for value in column(browser, "val_loss") if value] == [value for value in first if value]
 
@@ -263,7 +268,7 @@ def test_the_filter_takes_words_and_comparisons(browser: Any, report: Path) -> N
     assert browser.execute_script(curves) == below, "of the others no curve is drawn"
     assert left("nothing-is-called-this") == []
     assert browser.execute_script(curves) == 0
-    assert len(left("")) == 200
+    assert len(left("")) == 200 + len(BASELINES)
     assert browser.execute_script(curves) > 190
 
 
@@ -324,6 +329,56 @@ def test_curves_change_their_axis(browser: Any, report: Path) -> None:
     assert ratio == pytest.approx((logs[0] - logs[1]) / (logs[0] - logs[2]), abs=0.01)
     browser.execute_script("arguments[0].click()", button)
     assert heights() == pytest.approx(before, abs=0.6)
+
+
+def test_curves_are_those_of_the_chosen_metric(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    open_page(browser, report)
+    figure = browser.find_element(By.CSS_SELECTOR, "figure.curves")
+    data = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))["charts"]["curves"]
+    assert list(data["others"]) == ["val_kind_accuracy"], "the one that the table has besides val_loss"
+    packed = data["others"]["val_kind_accuracy"]
+    select = Select(browser.find_element(By.CSS_SELECTOR, "#runs select"))
+    select.select_by_visible_text("val_kind_accuracy")
+    assert figure.find_element(By.CSS_SELECTOR, "text.name[transform]").text == "val_kind_accuracy"
+    ticks = [text.text for text in figure.find_elements(By.CSS_SELECTOR, "text.tick[text-anchor=end]")]
+    assert ticks == [text for _, text in packed["scales"]["y"]["ticks"]]
+    key, name = data["lines"][0]["key"], data["lines"][0]["name"]
+    run = int(key.removeprefix("r"))
+    lines = (report.parent / f"logs/wide-run-{run}/latest/metrics.jsonl").read_text().splitlines()
+    expected = [json.loads(line)["val_kind_accuracy"] for line in lines]
+    scale = packed["scales"]["y"]
+    drawn = figure.find_element(By.CSS_SELECTOR, f'path[data-key="{key}"]').get_attribute("d")
+    heights = [float(pair.split()[1]) for pair in re.findall(r"[ML]([^ML]+)", drawn)]
+    fraction = [(height - scale["start"]) / (scale["end"] - scale["start"]) for height in heights]
+    values = [scale["low"] + each * (scale["high"] - scale["low"]) for each in fraction]
+    assert values == pytest.approx(expected, abs=0.001 * (scale["high"] - scale["low"]))
+    browser.execute_script("arguments[0].focus()", figure.find_element(By.CSS_SELECTOR, ".plot"))
+    said = figure.find_element(By.CSS_SELECTOR, ".readout").text
+    assert said.startswith(f"{name}, epoch 100: val_kind_accuracy ")
+    assert float(said.split()[-1]) == pytest.approx(expected[-1], abs=0.001)
+    select.select_by_visible_text("val_loss")
+    assert figure.find_element(By.CSS_SELECTOR, "text.name[transform]").text == "val_loss"
+    assert browser.get_log("browser") == []
+
+
+def test_curves_of_many_metrics_are_those_of_the_best_runs_that_have_room() -> None:
+    curve = (*(float(epoch % 7) for epoch in range(100)), None)
+    runs = {f"r{number}": {f"val_{name}": curve for name in "abcdefgh"} for number in range(200)}
+    found = packed_curves(runs, {f"val_{name}": False for name in "abcdefgh"} | {"of_a_script": True})
+    assert list(found) == [f"val_{name}" for name in "abcdefgh"]
+    n_characters = sum(len(text) for each in found.values() for text in each["lines"].values())
+    assert 190_000 < n_characters <= 200_000
+    kept = [*found["val_a"]["lines"]]
+    assert kept == [f"r{number}" for number in range(len(kept))], "the best are first"
+    text, scale = found["val_a"]["lines"]["r0"], found["val_a"]["scales"]["y"]
+    assert text.endswith("..")
+    places = [64 * DIGITS.index(text[at]) + DIGITS.index(text[at + 1]) for at in range(0, 200, 2)]
+    values = [scale["low"] + place / 4095 * (scale["high"] - scale["low"]) for place in places]
+    assert values == pytest.approx(curve[:100], abs=0.001)
+    assert packed_curves({"r0": {}}, {"val_a": False}) == {}
 
 
 def test_a_run_of_one_epoch_is_a_point(browser: Any, tmp_path: Path) -> None:

@@ -57,3 +57,17 @@ def test_baselines_under_older_names_are_still_read(tmp_path: Path) -> None:
     assert notes.baselines == old
     notes.keep_baselines({"baseline: 4-gram back-off, ridge": {"val_loss": 1.2}})
     assert list(SearchFolder(tmp_path).baselines) == [*old, "baseline: 4-gram back-off, ridge"]
+
+
+def test_the_better_one_is_so_by_the_metric_that_ranks(tmp_path: Path) -> None:
+    """With another criterion or distribution val_loss is another quantity, and more inputs may rank worse by it."""
+    notes = SearchFolder(tmp_path, metric="val_item_accuracy", maximize=True)
+    notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 1.5, "val_item_accuracy": 0.4}})
+    notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 1.9, "val_item_accuracy": 0.6}})
+    notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 0.1, "val_item_accuracy": 0.5}})
+    assert notes.baselines == {"baseline: bigram back-off": {"val_loss": 1.9, "val_item_accuracy": 0.6}}
+    by_script = SearchFolder(tmp_path / "scripted", metric="latency")
+    by_script.path.mkdir()
+    for loss in (1.5, 1.9, 1.2):
+        by_script.keep_baselines({"baseline: unigram": {"val_loss": loss}})
+    assert by_script.baselines == {"baseline: unigram": {"val_loss": 1.2}}

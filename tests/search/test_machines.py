@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sequifier.artifacts.ledger import LEDGER_FILE, Record, read_ledger
-from sequifier.results.environment import difference_warning
+from sequifier.artifacts.ledger import LEDGER_FILE, Record, latest_by_run, read_ledger
+from sequifier.results import environment
 
 HERE: dict[str, Any] = {
     "device": "Some CPU (AVX2)",
@@ -19,6 +19,10 @@ HERE: dict[str, Any] = {
 
 def record(run: int, state: str = "finished", **facts: Any) -> Record:
     return Record(run=run, name=f"s-run-{run}", identity=str(run), data="d", state=state, batch_size=1, seed=1, **facts)  # type: ignore[arg-type]
+
+
+def difference_warning(records: list[Record]) -> str | None:
+    return environment.difference_warning(map(environment.environment_of, latest_by_run(records).values()))
 
 
 def test_equal_runs_and_runs_without_a_result_say_nothing() -> None:

@@ -315,7 +315,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
     assert list(rows[0]) == [
         *("run", "name", "state", "best_val_loss", "best_epoch", "param.dropout", "parameters", "seconds"),
         *("model_path", "standard_error", "indistinguishable", "n_seeds", "runs", "epochs", "planned_epochs"),
-        *("test_metric", "model_again", "standard_error_by", "beats_baselines", "val_kind_accuracy"),
+        *("test_metric", "model_again", "standard_error_by", "beats_baselines", "skill", "val_kind_accuracy"),
     ]
     assert rows[0] == {
         "run": "0",
@@ -337,6 +337,7 @@ def test_the_csv_has_the_documented_columns_and_exact_numbers(tmp_path: Path) ->
         "model_again": "",
         "standard_error_by": "",
         "beats_baselines": "",
+        "skill": repr(1.0 - (0.1 + 0.2)),
         "val_kind_accuracy": "",
     }
     assert (rows[1]["run"], rows[1]["name"], rows[1]["state"]) == ("", "what follows what", "baseline")

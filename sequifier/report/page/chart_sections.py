@@ -1,6 +1,6 @@
 """The charts of the report: which runs are drawn, and how they are marked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sequifier.report.analysis import Analysis
@@ -9,6 +9,7 @@ from sequifier.report.groups import top_count
 from sequifier.report.numbers import number
 from sequifier.report.page.charts import RIGHT, SERIES, Line, Point, learning_curves, scatter
 from sequifier.report.page.frame import DrawnRun, Section, readable, section
+from sequifier.report.page.packed_curves import packed_curves
 from sequifier.report.page.parallel import Axis, Trace, parallel_coordinates
 from sequifier.report.page.tables import curve_values
 from sequifier.results.ranking import Configuration
@@ -68,8 +69,14 @@ def _on_axis(row: Configuration, name: str) -> object:
     return "–" if value is None else value
 
 
-def curves_section(analysis: Analysis, charts: dict[str, object]) -> list[Section]:
-    """Draw the learning curves; what the script reads off them is added to `charts`."""
+def curves_section(analysis: Analysis, charts: dict[str, object], maximized: Mapping[str, bool]) -> list[Section]:
+    """Draw the learning curves; what the script reads off them is added to `charts`.
+
+    Args:
+        analysis: of the search.
+        charts: of the page.
+        maximized: the metrics of the page -> whether higher is better.
+    """
     table, metric = analysis.table, analysis.table.curve_metric
     rank = {number: row.rank for row in analysis.rows for number in row.numbers}
     n_top = top_count(sum(row.rank is not None for row in analysis.rows))
@@ -94,7 +101,9 @@ def curves_section(analysis: Analysis, charts: dict[str, object]) -> list[Sectio
             DrawnRun(_key(trial), label, trial.curve, trial.train_curve if place < 20 else ())
             for place, (trial, label) in enumerate(zip(shown, labels, strict=True))
         ]
-        charts["curves"] = readable(chart, metric, drawn)
+        others = {name: is_maximized for name, is_maximized in maximized.items() if name != metric}
+        packed = packed_curves({_key(trial): trial.curves for trial in shown}, others)
+        charts["curves"] = readable(chart, metric, drawn) | {"others": packed}
     return section(
         "curves",
         "Curves",

@@ -141,7 +141,7 @@ def learning_curves(
     known = [value for line in lines for value in line.values if value is not None]
     last = max((len(line.values) for line in lines), default=1)
     x = Scale(1, max(2, last), LEFT, WIDTH - right)
-    y = fitted(known, HEIGHT - BOTTOM, TOP, log=log, clip=-1 if maximize else 1)
+    y, scales = scale_pair(known, HEIGHT - BOTTOM, TOP, log=log, clip=-1 if maximize else 1)
     order = {"rest": 0, "top": 1, "best": 2}
     curves, dots, labels = [], [], []
     for line in sorted(lines, key=lambda line: order.get(line.kind, 1)):
@@ -165,7 +165,7 @@ def learning_curves(
         curves=curves,
         dots=dots,
         texts=[*chart.texts, *_labels(labels, right // 8)],
-        scales={"x": _scale_json(x), "y": _scale_json(y), "other": _other_scale(known, y)},
+        scales={"x": _scale_json(x), **scales},
         note=f"{cut} {'curves extend' if cut != 1 else 'curve extends'} beyond the chart." if cut else "",
     )
 
@@ -292,7 +292,14 @@ def _scale_json(scale: Scale) -> dict[str, object]:
     return {**ends, "log": scale.is_log, "ticks": ticks}
 
 
-def _other_scale(values: Sequence[float], scale: Scale) -> dict[str, object] | None:
-    """Return the logarithmic scale of a linear one, and the other way round; None where a value is not above 0."""
-    other = fitted(values, scale.start, scale.end, log=not scale.is_log)
-    return None if other.is_log == scale.is_log else _scale_json(other)
+def scale_pair(
+    values: Sequence[float], start: float, end: float, *, log: bool | None = None, clip: int = 0
+) -> tuple[Scale, dict[str, object]]:
+    """Return the scale that fits the values, as `fitted`, and what the script of the page needs of it.
+
+    That is the scale itself, `y`, and `other`: the logarithmic scale of a linear one, and the other way round; null
+    where a value is not above 0.
+    """
+    scale = fitted(values, start, end, log=log, clip=clip)
+    other = fitted(values, start, end, log=not scale.is_log)
+    return scale, {"y": _scale_json(scale), "other": None if other.is_log == scale.is_log else _scale_json(other)}

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sequifier import __version__
+from sequifier.percent import percent
 from sequifier.printable import command_line, printable
 from sequifier.report.numbers import in_percent, number, seconds_text
 from sequifier.report.page.charts import Chart
@@ -137,12 +138,14 @@ def _environment() -> Environment:
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     made.globals["command_line"] = command_line
     made.filters |= {
+        "baseline": lambda name: name.removeprefix("baseline: "),
         "breakable": _breakable,
         "number": number,
         "own_number": own_number,
         "percent": in_percent,
         "place": lambda place: f"{place:.1f}",
         "seconds": seconds_text,
+        "signed_percent": lambda fraction: percent(fraction, signed=True).replace(" ", "\u00a0"),
         "sortable": _sortable,
         "value": text_of,
     }

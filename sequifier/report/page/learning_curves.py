@@ -18,7 +18,7 @@ from sequifier.report.page.forecast_charts import forecast_section
 from sequifier.report.page.frame import DrawnRun, fill, readable, section
 from sequifier.report.page.tables import curve_values
 from sequifier.results.find import find_search
-from sequifier.results.training import read_curves
+from sequifier.results.training import TRAINING_LOSS, read_curves
 from sequifier.results.trials import Trial, finite
 
 FOLDER = Path("outputs")
@@ -108,7 +108,8 @@ def _runs(name: str, metric: str) -> list[Trial]:
 
 
 def _run(name: str, record: Path, metric: str) -> Trial:
-    curve, train = read_curves(record, metric)
+    curves = read_curves(record, metric)
+    curve, train = curves.get(metric, ()), curves.get(TRAINING_LOSS, ())
     return Trial("", 0, name, "", curve=curve, train_curve=train, record=record, metrics=_first(record))
 
 

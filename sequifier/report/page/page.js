@@ -86,87 +86,126 @@
   const isOff = key => marked.get(key)?.some(element => element.classList.contains("off"));
 
   // Learning curves: the nearest value under the pointer, or walked through with the arrow keys.
+  const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-";
+  const unpacked = (text, s) => text.match(/../g).map(pair => {
+    if (pair === "..") return null;
+    const share = (64 * digits.indexOf(pair[0]) + digits.indexOf(pair[1])) / 4095;
+    return s.log ? Math.exp(Math.log(s.low) + share * Math.log(s.high / s.low)) : s.low + share * (s.high - s.low);
+  });
   for (const figure of all(".curves")) {
     const chart = data.charts[figure.dataset.chart];
     const svg = figure.querySelector("svg"), readout = figure.querySelector(".readout");
     if (!chart || !chart.lines.length) continue;
     const { x } = chart.scales, hint = readout.textContent;
-    let { y } = chart.scales;
+    const first = { metric: chart.metric, lines: chart.lines, scales: chart.scales, precision: 5 };
+    let current = first, { y } = first.scales;
     const share = (s, v) => s.log ? (Math.log(v) - Math.log(s.low)) / (Math.log(s.high) - Math.log(s.low))
       : (v - s.low) / (s.high - s.low);
     const at = (s, v) => s.start + share(s, Math.min(Math.max(v, s.low), s.high)) * (s.end - s.start);
     const space = "http://www.w3.org/2000/svg";
-    const cursor = document.createElementNS(space, "line"), dot = document.createElementNS(space, "circle");
-    cursor.setAttribute("class", "cursor"); dot.setAttribute("class", "cursor-dot"); dot.setAttribute("r", 4.5);
-    cursor.setAttribute("y1", y.start); cursor.setAttribute("y2", y.end);
+    const draw = (tag, attributes, text = "") => {
+      const made = document.createElementNS(space, tag);
+      for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+      made.textContent = text;
+      return made;
+    };
+    const cursor = draw("line", { class: "cursor", y1: y.start, y2: y.end });
+    const dot = draw("circle", { class: "cursor-dot", r: 4.5 });
     const written = value => value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6
-      ? String(Number(value.toPrecision(5))) : value.toExponential(2);
+      ? String(Number(value.toPrecision(current.precision))) : value.toExponential(2);
     let row = 0, epoch = chart.lines[0].y.length;
     const show = () => {
-      const line = chart.lines[row], value = line.y[epoch - 1];
+      const line = current.lines[row], value = line?.y[epoch - 1];
       if (value === null || value === undefined) return;
       cursor.setAttribute("x1", at(x, epoch)); cursor.setAttribute("x2", at(x, epoch));
       dot.setAttribute("cx", at(x, epoch)); dot.setAttribute("cy", at(y, value));
       light(line.key);
       svg.append(cursor, dot);
       const train = line.t && line.t[epoch - 1] != null ? `, training loss ${written(line.t[epoch - 1])}` : "";
-      readout.textContent = `${line.name}, epoch ${epoch}: ${chart.metric} ${written(value)}${train}`;
+      readout.textContent = `${line.name}, epoch ${epoch}: ${current.metric} ${written(value)}${train}`;
     };
-    // The other kind of vertical axis: everything that has a height is placed again.
-    if (chart.scales.other) {
-      const first = y, { other } = chart.scales;
-      const button = make("button", { type: "button", class: "plain" });
-      const draw = (tag, attributes, text = "") => {
-        const made = document.createElementNS(space, tag);
-        for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-        made.textContent = text;
-        return made;
-      };
-      const place = () => {
-        for (const old of all(".grid, text.tick[text-anchor=end]", svg)) old.remove();
-        for (const [up, text] of y.ticks) {
-          svg.prepend(draw("line", { class: "grid", x1: x.start, x2: x.end, y1: up, y2: up }));
-          svg.append(draw("text", { class: "tick", x: x.start - 8, y: up + 4, "text-anchor": "end" }, text));
-        }
-        for (const line of chart.lines) {
-          const drawn = all(`path[data-key="${line.key}"]`, svg);
-          [line.y, line.t].slice(0, drawn.length).forEach((curve, number) => {
-            let pen = "M";
-            drawn[number].setAttribute("d", curve.map((value, epoch) => {
-              if (value === null) { pen = "M"; return ""; }
-              const point = `${pen}${at(x, epoch + 1).toFixed(1)} ${at(y, value).toFixed(1)}`;
-              pen = "L";
-              return point;
-            }).join(""));
-          });
-          const last = line.y.findLast(value => value !== null);
-          for (const dot of all(`circle[data-key="${line.key}"]`, svg)) dot.setAttribute("cy", at(y, last));
-          for (const label of all(`text.label[data-key="${line.key}"]`, svg)) label.dataset.y = at(y, last) + 4;
-        }
-        // Names that would overlap move down, and up again from the bottom of the chart.
-        const labels = all("text.label", svg).sort((a, b) => a.dataset.y - b.dataset.y);
-        const heights = labels.map(label => Number(label.dataset.y));
-        heights.forEach((height, place) => { heights[place] = Math.max(height, (heights[place - 1] ?? -Infinity) + 14); });
-        let lowest = y.start + 4;
-        for (let place = heights.length - 1; place >= 0; place -= 1) {
-          labels[place].setAttribute("y", Math.min(heights[place], lowest));
-          lowest = Math.min(heights[place], lowest) - 14;
-        }
-        button.textContent = y.log ? "Linear axis" : "Logarithmic axis";
-        const name = svg.querySelector("text.name[transform]");
-        name.textContent = `${chart.metric}${y.log ? " (log)" : ""}`;
-      };
-      button.textContent = y.log ? "Linear axis" : "Logarithmic axis";
-      button.addEventListener("click", () => { leave(); y = y === first ? other : first; place(); });
-      readout.after(button);
-    }
     const leave = () => { cursor.remove(); dot.remove(); light(held); readout.textContent = hint; };
+
+    // Another metric, or the other kind of vertical axis: everything that has a height is placed again.
+    const button = make("button", { type: "button", class: "plain" });
+    const place = () => {
+      for (const old of all(".grid, text.tick[text-anchor=end]", svg)) old.remove();
+      for (const [up, text] of y.ticks) {
+        svg.prepend(draw("line", { class: "grid", x1: x.start, x2: x.end, y1: up, y2: up }));
+        svg.append(draw("text", { class: "tick", x: x.start - 8, y: up + 4, "text-anchor": "end" }, text));
+      }
+      const lines = new Map(current.lines.map(line => [line.key, line]));
+      for (const { key } of chart.lines) {
+        const line = lines.get(key), marks = all(`[data-key="${key}"]`, svg);
+        for (const mark of marks) mark.style.display = line ? "" : "none";
+        if (!line) continue;
+        const drawn = marks.filter(mark => mark.tagName === "path");
+        [line.y, line.t].slice(0, drawn.length).forEach((curve, number) => {
+          let pen = "M";
+          drawn[number].setAttribute("d", (curve ?? []).map((value, epoch) => {
+            if (value === null) { pen = "M"; return ""; }
+            const point = `${pen}${at(x, epoch + 1).toFixed(1)} ${at(y, value).toFixed(1)}`;
+            pen = "L";
+            return point;
+          }).join(""));
+        });
+        const last = line.y.findLast(value => value !== null);
+        for (const mark of marks) {
+          if (mark.tagName === "circle") mark.setAttribute("cy", at(y, last));
+          if (mark.tagName === "text") mark.dataset.y = at(y, last) + 4;
+          const title = mark.querySelector("title");
+          if (!title) continue;
+          title.dataset.first ??= title.textContent;
+          title.textContent = current === first ? title.dataset.first : line.name;
+        }
+      }
+      // Names that would overlap move down, and up again from the bottom of the chart.
+      const labels = all("text.label", svg).filter(label => label.dataset.y).sort((a, b) => a.dataset.y - b.dataset.y);
+      const heights = labels.map(label => Number(label.dataset.y));
+      heights.forEach((height, place) => { heights[place] = Math.max(height, (heights[place - 1] ?? -Infinity) + 14); });
+      let lowest = y.start + 4;
+      for (let place = heights.length - 1; place >= 0; place -= 1) {
+        labels[place].setAttribute("y", Math.min(heights[place], lowest));
+        lowest = Math.min(heights[place], lowest) - 14;
+      }
+      svg.querySelector("text.name[transform]").textContent = `${current.metric}${y.log ? " (log)" : ""}`;
+      toggle();
+    };
+    const toggle = () => {
+      button.hidden = !current.scales.other;
+      button.textContent = y.log ? "Linear axis" : "Logarithmic axis";
+    };
+    button.addEventListener("click", () => {
+      leave();
+      y = y === current.scales.y ? current.scales.other : current.scales.y;
+      place();
+    });
+    readout.after(button);
+    toggle();
+    document.addEventListener("metric", event => {
+      const name = event.detail, other = chart.others?.[name];
+      if (!other && name !== first.metric) return; // of a script's metric there is no curve
+      leave();
+      current = first;
+      if (other) {
+        const scales = other.scales, lines = chart.lines.filter(line => other.lines[line.key])
+          .map(({ key, name }) => ({ key, name, y: unpacked(other.lines[key], scales.y) }));
+        current = { metric: name, lines, scales, precision: 3 };
+      }
+      data.shown = current;
+      ({ y } = current.scales);
+      row = 0;
+      place();
+      document.getElementById("curves-metric").textContent = current.metric;
+      svg.setAttribute("aria-label", `${current.metric} after each epoch of ${current.lines.length} runs`);
+    });
+
     svg.addEventListener("pointermove", event => {
       const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       const wanted = Math.round(x.low + (point.x - x.start) / (x.end - x.start) * (x.high - x.low));
       epoch = Math.min(Math.max(wanted, 1), Math.round(x.high));
       let nearest = Infinity;
-      chart.lines.forEach((line, index) => {
+      current.lines.forEach((line, index) => {
         const value = line.y[epoch - 1];
         if (value === null || value === undefined || isOff(line.key)) return;
         const distance = Math.abs(at(y, value) - point.y);
@@ -182,10 +221,11 @@
       const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
       if (!step) return;
       event.preventDefault();
+      const { lines } = current;
       let next = row + step[0];
-      while (step[0] && chart.lines[next] && isOff(chart.lines[next].key)) next += step[0];
-      if (chart.lines[next]) row = next;
-      epoch = Math.min(Math.max(epoch + step[1], 1), chart.lines[row].y.length);
+      while (step[0] && lines[next] && isOff(lines[next].key)) next += step[0];
+      if (lines[next]) row = next;
+      epoch = Math.min(Math.max(epoch + step[1], 1), lines[row].y.length);
       show();
     });
   }

@@ -10,10 +10,10 @@ from sequifier.report.numbers import number, seconds_text
 from sequifier.report.page.chart_sections import curves_section, parallel_section, trade_offs_section
 from sequifier.report.page.forecast_charts import forecast_section
 from sequifier.report.page.frame import Section, fill, section
-from sequifier.report.page.run_details import run_details
+from sequifier.report.page.run_details import page_metrics, run_details
 from sequifier.report.page.tables import group_rows, interaction_map, range_row
 from sequifier.report.setting_findings import CLEARLY
-from sequifier.results.ranking import verdict
+from sequifier.results.ranking import verdict, with_baselines
 from sequifier.results.trials import run_label
 
 MOST_ROWS = 1000
@@ -68,7 +68,7 @@ def render(
         *_interactions(analysis),
         *parallel_section(analysis),
         *forecast_section([("", forecasts)]),
-        *curves_section(analysis, charts),
+        *curves_section(analysis, charts, page_metrics(analysis, analysis.rows[:MOST_ROWS])),
         *trade_offs_section(analysis),
         *_certainty(analysis),
         *_budget(analysis),
@@ -129,10 +129,10 @@ def _runs(analysis: Analysis) -> list[Section]:
         "Runs",
         "runs.html",
         table=table,
-        rows=rows[:MOST_ROWS],
+        rows=with_baselines(rows[:MOST_ROWS], table),
         n_rows=len(rows),
         n_ranked=sum(row.rank is not None for row in rows),
-        baseline=None if best is None else (best[0].removeprefix("baseline: "), best[1]),
+        baseline=best,
         several=analysis.comparison is not None,
         verdict=verdict(table, rows),
         label=lambda trial: run_label(table, trial),

@@ -1,6 +1,6 @@
 """What the script shows of a run below its row: metrics, settings, files, error and the end of its log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,40 +27,56 @@ def run_details(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str, 
         rows: those of the table.
     """
     table = analysis.table
+    names = page_metrics(analysis, rows)
     best = next((row for row in rows if row.rank == 1), None)
     ranked = [row for row in rows if row.rank is not None]
     failed = [row for row in rows if row.first.has_failed]
     with_log = {row.first.number for row in [*ranked[: MOST_LOGS // 2], *failed[: MOST_LOGS // 2]]}
-    names = dict.fromkeys([table.metric, *(name for row in rows for name in _metrics(row))])
     return {
         "metric": table.metric,
         "metrics": list(names),
-        "maximized": [name for name in names if _is_maximized(analysis, name)],
+        "maximized": [name for name, is_maximized in names.items() if is_maximized],
         "runs": {
             f"r{row.first.number}": {
-                "metrics": _metrics(row) | ({} if row.value is None else {table.metric: row.value}),
+                "metrics": _whole(row.metrics) | ({} if row.value is None else {table.metric: row.value}),
                 "differs": [] if best is None or row is best else _differences(row, best),
                 "files": _files(row.first),
                 "error": row.first.error,
                 "log": _log(row.first) if row.first.number in with_log else [],
             }
             for row in rows
+        }
+        | {
+            name: {"metrics": _whole(metrics), "differs": [], "files": {}, "error": "", "log": []}
+            for name, metrics in table.baselines.items()
         },
+        "baselines": list(table.baselines),
     }
 
 
-def _metrics(row: Configuration) -> dict[str, float | None]:
+def page_metrics(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str, bool]:
+    """Return the metrics of the page, the one that ranks first -> whether higher is better.
+
+    Args:
+        analysis: of the search.
+        rows: those of the table.
+    """
+    table = analysis.table
+    names = dict.fromkeys([table.metric, *(name for row in rows for name in _whole(row.metrics))])
+    return {
+        name: table.maximize if name == table.metric else direction_of(name, table.document) == "maximize"
+        for name in names
+    }
+
+
+def _whole(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """The metrics of all steps together."""
     # The steps of a long horizon have hundreds of them, which the results and the record of the run hold.
     return {
         name: finite(value)
-        for name, value in row.metrics.items()
+        for name, value in metrics.items()
         if name != "standard_error" and split_step(name)[1] is None
     }
-
-
-def _is_maximized(analysis: Analysis, name: str) -> bool:
-    table = analysis.table
-    return table.maximize if name == table.metric else direction_of(name, table.document) == "maximize"
 
 
 def _differences(row: Configuration, best: Configuration) -> list[tuple[str, str, str]]:

@@ -10,9 +10,10 @@
     made.append(...children.filter(child => child !== null));
     return made;
   };
-  const { metric, metrics, maximized, runs } = data.runs;
+  const { metric, metrics, maximized, runs, baselines } = data.runs;
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const column = heads.findIndex(head => head.dataset.metric !== undefined);
+  const skills = heads.findIndex(head => head.dataset.skill !== undefined);
   const all = [...body.rows];
   const shown = value => value === null || value === undefined ? ""
     : Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5 || value === 0 ? value.toPrecision(5) : value.toExponential(3);
@@ -23,21 +24,36 @@
   };
   table.tHead.addEventListener("click", close, true); // before the rows are sorted
 
+  // Skill by another metric: the fraction of the best baseline's value by which a run is better.
+  const skillOf = (value, name) => {
+    const known = baselines.map(each => runs[each].metrics[name]).filter(each => each !== null && each !== undefined);
+    if (value === null || value === undefined || !known.length) return null;
+    const best = maximized.includes(name) ? Math.max(...known) : Math.min(...known);
+    return best === 0 ? null : (maximized.includes(name) ? value - best : best - value) / Math.abs(best);
+  };
+  const percent = share => share === null ? "" : Math.abs(share) > 10 ? `${share > 0 ? "> +" : "< -"}1000\u00a0%`
+    : `${share < 0 ? "-" : "+"}${Math.abs(100 * share).toFixed(1)}\u00a0%`;
+
   // Another metric.
   const controls = make("div", { class: "controls" });
   if (metrics.length > 1 && column >= 0) {
     const written = all.map(row => [row.cells[column].textContent, row.cells[column].dataset.v]);
     const errors = all.map(row => [row.cells[column + 1].textContent, row.cells[column + 1].dataset.v]);
+    const first_skills = skills < 0 ? [] : all.map(row => [row.cells[skills].textContent, row.cells[skills].dataset.v]);
     const select = make("select", { "aria-label": "Metric" }, ...metrics.map(name => make("option", {}, name)));
     select.value = metric;
     select.addEventListener("change", () => {
       close();
       const name = select.value, is_first = name === metric;
+      document.dispatchEvent(new CustomEvent("metric", { detail: name }));
       all.forEach((row, place) => {
         const value = runs[row.dataset.key]?.metrics[name];
         const cell = row.cells[column], error = row.cells[column + 1];
         [cell.textContent, cell.dataset.v] = is_first ? written[place] : [shown(value), value ?? ""];
         [error.textContent, error.dataset.v] = is_first ? errors[place] : ["", ""];
+        if (skills < 0 || baselines.includes(row.dataset.key)) return;
+        const share = skillOf(value, name);
+        [row.cells[skills].textContent, row.cells[skills].dataset.v] = is_first ? first_skills[place] : [percent(share), share ?? ""];
       });
       const button = heads[column].querySelector("button");
       button.textContent = name;
@@ -66,10 +82,11 @@
     close();
     const words = filter.value.split(/\s+/).filter(Boolean);
     for (const row of all) row.hidden = !words.every(word => matches(row, word));
-    const left = all.filter(row => !row.hidden).length;
+    const own = all.filter(row => !baselines.includes(row.dataset.key));
+    const left = own.filter(row => !row.hidden).length;
     const hidden = new Set(all.filter(row => row.hidden).map(row => row.dataset.key));
     for (const mark of document.querySelectorAll("svg [data-key]")) mark.classList.toggle("off", hidden.has(mark.dataset.key));
-    count.textContent = words.length ? `${left} of ${all.length}` : "";
+    count.textContent = words.length ? `${left} of ${own.length}` : "";
   });
   controls.append(make("label", {}, "Filter ", filter), count);
   table.parentNode.before(controls);
@@ -79,7 +96,8 @@
     make("dl", {}, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])));
   const space = "http://www.w3.org/2000/svg";
   const curve = key => {
-    const line = data.charts.curves?.lines.find(each => each.key === key);
+    const shown_curves = data.shown ?? data.charts.curves;
+    const line = shown_curves?.lines.find(each => each.key === key);
     const values = line?.y.map((value, place) => [place, value]).filter(([, value]) => value !== null) ?? [];
     if (!values.length) return null;
     const low = Math.min(...values.map(([, value]) => value)), high = Math.max(...values.map(([, value]) => value));
@@ -89,7 +107,7 @@
     svg.setAttribute("viewBox", "0 0 240 80");
     svg.setAttribute("class", "little");
     svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", `${data.charts.curves.metric} by epoch, ${shown(low)} to ${shown(high)}`);
+    svg.setAttribute("aria-label", `${shown_curves.metric} by epoch, ${shown(low)} to ${shown(high)}`);
     const mark = document.createElementNS(space, values.length === 1 ? "circle" : "path");
     if (values.length === 1) for (const [name, value] of Object.entries({ cx: 120, cy: 40, r: 3.5, class: "dot d-best" }))
       mark.setAttribute(name, value);
@@ -98,8 +116,8 @@
       mark.setAttribute("class", "line k-best");
     }
     svg.append(mark);
-    const about = `${data.charts.curves.metric} ${shown(values[0][1])} to ${shown(values.at(-1)[1])}, best ${
-      shown(maximized.includes(data.charts.curves.metric) ? high : low)}`;
+    const about = `${shown_curves.metric} ${shown(values[0][1])} to ${shown(values.at(-1)[1])}, best ${
+      shown(maximized.includes(shown_curves.metric) ? high : low)}`;
     return make("div", {}, make("h3", {}, "Curve"), svg, make("p", { class: "note" }, about));
   };
   const open = row => {
@@ -116,7 +134,7 @@
     row.after(make("tr", { class: "details" }, make("td", { colspan: row.cells.length }, box)));
   };
   for (const row of all) {
-    if (!runs[row.dataset.key]) continue;
+    if (!runs[row.dataset.key] || baselines.includes(row.dataset.key)) continue;
     const cell = row.cells[1], button = make("button", { type: "button", class: "open", "aria-expanded": "false" });
     button.append(...cell.childNodes);
     button.setAttribute("aria-label", `Run ${cell.dataset.v}: details`);

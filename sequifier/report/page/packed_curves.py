@@ -1,0 +1,54 @@
+"""Learning curves of further metrics, packed for the script of the page: two characters for each value.
+
+A page has one drawn chart of curves, and the table above it has a list of metrics; the script draws the curves of the
+chosen one. As decimals, those of ten metrics of 200 runs would be more than the rest of the page.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sequifier.report.page.charts import BOTTOM, HEIGHT, TOP, scale_pair
+from sequifier.report.page.scale import Scale
+from sequifier.results.trials import Curve
+
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-"
+"""The script has the same ones."""
+
+MISSING = ".."
+_LEVELS = len(DIGITS) ** 2 - 1
+_CHARACTERS = 200_000
+"""Of all further curves of a page."""
+
+
+def packed_curves(runs: Mapping[str, Mapping[str, Curve]], maximized: Mapping[str, bool]) -> dict[str, Any]:
+    """Return the scales and the values of each metric, for as many runs as there is room for.
+
+    Args:
+        runs: key of a run on the page -> metric -> values; the best run first.
+        maximized: metric, in the order of the page -> whether higher is better.
+    """
+    known = [name for name in maximized if any(name in curves for curves in runs.values())]
+    found: dict[str, Any] = {name: {"lines": {}} for name in known}
+    shown: dict[str, Mapping[str, Curve]] = {}
+    left = _CHARACTERS
+    for key, curves in runs.items():
+        left -= sum(2 * len(curves[name]) for name in known if name in curves)
+        if left < 0:
+            break
+        shown[key] = curves
+    for name, metric in found.items():
+        own = {key: curves[name] for key, curves in shown.items() if name in curves}
+        values = [value for curve in own.values() for value in curve if value is not None]
+        scale, metric["scales"] = scale_pair(values, HEIGHT - BOTTOM, TOP, clip=-1 if maximized[name] else 1)
+        metric["lines"] = {key: packed(curve, scale) for key, curve in own.items()}
+    return {name: metric for name, metric in found.items() if metric["lines"]}
+
+
+def packed(curve: Sequence[float | None], scale: Scale) -> str:
+    """Return the values as places on a scale; a value outside is at its nearest end."""
+    return "".join(MISSING if value is None else _digits(scale, value) for value in curve)
+
+
+def _digits(scale: Scale, value: float) -> str:
+    first, second = divmod(round(_LEVELS * scale.share(min(max(value, scale.low), scale.high))), len(DIGITS))
+    return DIGITS[first] + DIGITS[second]

@@ -113,7 +113,7 @@ def find_baselines(
         spec.evaluation_context,
         config.seq_length,  # what a window shows of the past
         spec.evaluation_stride,
-        frozenset(config.input_columns),
+        (frozenset(config.input_columns), frozenset(config.known_future)),
         repr((config.ranking, config.scoring)),
         repr((config.target_columns, spec.criterion, spec.class_weights, objective.weights, objective.ranked_by)),
         repr(config.model_spec.distribution),
@@ -122,7 +122,7 @@ def find_baselines(
     )
     if key not in shared.baselines:
         emit("stage", stage="baselines")
-        data = TrainingData(train, config.input_columns, metadata.n_classes, valid.seq_length)
+        data = TrainingData(train, config.input_columns, metadata.n_classes, valid.seq_length, config.known_future)
         clock = clock_of(metadata, config.input_columns)
         shared.baselines[key] = baselines(data, valid, objective, config.target_positions, clock)
     return shared.baselines[key]

@@ -84,7 +84,7 @@ def test_ridge_is_least_squares_with_the_penalty_of_the_best_cross_validation_sc
 def test_the_ridge_map_reads_the_window_about_its_last_value() -> None:
     """x(t) = x(t-1) - 0.5 (x(t-1) - x(t-3)) exactly, for two columns of different level: one map fits both."""
     events = series_of(*continued_at_levels(0.0, 50.0))
-    ridge = WindowRidge(events, ["price"], after(events, 3), 3)
+    ridge = WindowRidge([events.columns["price"]], after(events, 3), 3)
     targets = after(events, 3)
     full = targets[targets.n_readable == 3]
     np.testing.assert_allclose(
@@ -228,7 +228,7 @@ def test_few_maps_serve_windows_of_every_length(monkeypatch: pytest.MonkeyPatch)
     solve = Products.solve
     monkeypatch.setattr(Products, "solve", lambda self, size: solved.append(size) or solve(self, size))
     train = series_of(np.random.default_rng(0).normal(size=40_000))
-    WindowRidge(train, ["price"], after(train, 300), 300)
+    WindowRidge([train.columns["price"]], after(train, 300), 300)
     lengths = [size + 1 for size in solved]
     assert (lengths[0], lengths[-1]) == (1, 300) and len(lengths) < 20
     assert all(longer <= 2 * shorter for shorter, longer in pairwise(lengths))

@@ -168,7 +168,7 @@ def scored_window(
         if target in N_CLASSES:
             fitted = categorical.CategoricalBaselines(data, target, training)
         else:
-            ridge = WindowRidge(train, [target], training, seq_length) if target in data.real else None
+            ridge = WindowRidge([train.columns[target]], training, seq_length) if target in data.real else None
             fitted = series.RealBaselines(data, target, training, ridge=ridge)
         for part in evaluated_targets(split, 1 << 20):
             mine = part[part.begin == split.windows.last[window] - seq_length]
@@ -199,7 +199,7 @@ def test_the_best_of_each_target_is_a_row_when_no_other_row_is_it() -> None:
     assert min(row.metrics["val_loss"] for row in found.values()) == pytest.approx(sum(best))
     alone = scored(TRAIN, VALID, inputs=["kind"], targets=["kind"])
     assert EACH_BEST not in alone
-    assert list(alone) == [f"baseline: {name}" for name in categorical.NAMES]
+    assert list(alone) == [f"baseline: {name}" for name in categorical.BY_ORDER]
 
 
 def test_more_inputs_never_make_the_best_baseline_of_a_real_target_weaker() -> None:

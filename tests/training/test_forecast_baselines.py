@@ -89,7 +89,7 @@ def test_one_ridge_map_continues_several_columns_exactly() -> None:
     """x(t) = x(t-1) - 0.5 (x(t-1) - x(t-3)) at two levels; few windows at the start have fewer values."""
     events = series_of(*continued_at_levels(0.0, 50.0))
     targets = after(events, 3)
-    ridge = WindowRidge(events, ["load"], targets, 3)
+    ridge = WindowRidge([events.columns["load"]], targets, 3)
     full = targets[targets.n_readable == 3]
     truth = events.columns["load"][full.truth_rows].reshape(-1, HORIZON)
     np.testing.assert_allclose(ridge(events.columns["load"], full), truth, atol=5e-3)

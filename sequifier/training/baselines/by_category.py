@@ -1,4 +1,4 @@
-"""Baselines of real targets that look at the category of the last event alone.
+"""Baselines of real targets that look at one category alone: of the last event, or one that is known at the step.
 
 Shapes: M targets, H steps of the horizon, C classes of the categorical input.
 """
@@ -20,24 +20,34 @@ _FEWEST = 5
 
 
 class ByCategory(ABC):
-    """One value for each category and step, of the categorical input that predicts the target best."""
+    """One value for each category, of the categorical input that predicts the target best.
 
-    def __init__(self, train: TrainingData, targets: Targets, truth: Floats) -> None:
+    Of the last event's category there is a value for each step; of the category at the step, the same one at all steps.
+    """
+
+    def __init__(self, train: TrainingData, targets: Targets, truth: Floats, *, at_step: bool = False) -> None:
         """Fit to the training targets.
 
         Args:
             train: the training data.
             targets: training targets.
             truth: their values, (M, H).
+            at_step: by a category that is known at the step; otherwise by one of the last event.
         """
-        ids = {name: read(train.columns[name], targets.rows - 1) for name in train.categorical}
+        self._at_step = at_step
+        truth = truth.reshape(-1, 1) if at_step else truth
+        names = train.known_categorical if at_step else train.categorical
+        ids = {name: self._ids(train.columns, name, targets) for name in names}
         self.column = max(ids, key=lambda name: self._worth(ids[name], truth, train.n_classes[name]))
         self._values = self._fit(ids[self.column], truth, train.n_classes[self.column])
 
     def __call__(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
         """Return the predictions, (M, H)."""
-        prediction: Floats = self._values[read(columns[self.column], targets.rows - 1)]
-        return prediction
+        prediction: Floats = self._values[self._ids(columns, self.column, targets)]
+        return prediction.reshape(len(targets), targets.n_steps)
+
+    def _ids(self, columns: Mapping[str, Column], name: str, targets: Targets) -> Ids:
+        return read(columns[name], targets.truth_rows if self._at_step else targets.rows - 1)
 
     @abstractmethod
     def _worth(self, ids: Ids, truth: Floats, n_classes: int) -> float:

@@ -1,9 +1,12 @@
 """Baselines of a categorical target: popularity, and back-off counts of the last one to three events.
 
+Of a step to come they also count after the category that is known of it, before its last events.
+
 Shapes: M targets, K known classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from sequifier.artifacts.events import is_known
 from sequifier.dataset.ranking.candidates import Candidates
+from sequifier.metrics.predictions import ClassPredictions
 from sequifier.model.device import in_double
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, TrainingData, read
@@ -20,9 +24,11 @@ from sequifier.training.losses import TargetLoss
 from sequifier.training.predictions import CategoricalScores
 from sequifier.training.ranked import ranked
 
-NAMES = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
+BY_ORDER = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
 """By order: the number of previous events that are used."""
-MAX_ORDER = len(NAMES) - 1
+MAX_ORDER = len(BY_ORDER) - 1
+KNOWN = "known future back-off"
+NAMES = (*BY_ORDER, KNOWN)
 _CHOSEN_ON = 1 << 18
 """Approximate number of training targets on which the source column of a target that is not an input is chosen."""
 _DENSE = 1 << 22
@@ -47,27 +53,17 @@ class CategoricalBaselines:
         training: Targets,
         candidates: Candidates | None = None,
     ) -> None:
-        n_classes, inputs = train.n_classes, train.categorical
-        self.target, self._n_classes, self._candidates = target, n_classes[target] - 1, candidates
+        self.target, self._candidates = target, candidates
+        inputs, known = train.categorical, train.known_categorical
+        few = training[:: max(len(training) // _CHOSEN_ON, 1)]
         self.source = target if target in inputs else None
         if self.source is None and inputs:
-            few = training[:: max(len(training) // _CHOSEN_ON, 1)]
-            likelihood = {
-                column: self._counted(train.columns, few, column, n_classes[column], 1).orders[-1].log_likelihood
-                for column in inputs
-            }
-            self.source = max(likelihood, key=likelihood.__getitem__)
-        self._boundary = 0 if self.source is None else n_classes[self.source]
-        order = 0 if self.source is None else min(MAX_ORDER, train.seq_length)
-        self._counts = self._counted(train.columns, training, self.source or target, self._boundary, order)
-
-    def _counted(
-        self, columns: Mapping[str, Column], targets: Targets, source: str, boundary: int, max_order: int
-    ) -> NGrams:
-        truth = read(columns[self.target], targets.truth_rows)
-        known = np.flatnonzero(is_known(truth))
-        history = _history(columns[source], targets[known], boundary, max_order)
-        return NGrams(truth[known].astype(np.int64), history, self._n_classes, boundary + 1)
+            self.source = max(inputs, key=lambda name: _Counts(train, target, few, name, most=1).worth)
+        self._counts = _Counts(train, target, training, self.source)
+        self._after_known: _Counts | None = None
+        if known:
+            best = max(known, key=lambda name: _Counts(train, target, few, None, name, most=1).worth)
+            self._after_known = _Counts(train, target, training, self.source, best)
 
     def scored(
         self,
@@ -77,38 +73,102 @@ class CategoricalBaselines:
         criterion: TargetLoss,
     ) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets, whose classes `truth` (M,) are known."""
-        classes = truth.astype(np.int64)
-        contexts = self._contexts(columns, targets)
-        ahead = None if self._candidates is None else self._ahead(self._candidates, contexts, classes, targets.rows)
-        for number, (scores, loss) in enumerate(_loss(self._counts, contexts, classes, criterion)):
+        yield from zip(BY_ORDER, self._scored(self._counts, columns, targets, truth, criterion), strict=False)
+        if self._after_known is not None:
+            for found in islice(self._scored(self._after_known, columns, targets, truth, criterion), 1, None):
+                yield KNOWN, found
+
+    def dense(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[NDArray[np.float64]]:
+        """Yield the probabilities of all classes by each baseline, (M, K)."""
+        contexts = self._counts.contexts(columns, targets)
+        for order in range(len(contexts)):
+            yield self._counts.ngrams.dense(contexts[: order + 1])
+
+    def _scored(
+        self,
+        counts: "_Counts",
+        columns: Mapping[str, Column],
+        targets: Targets,
+        truth: NDArray[Any],
+        criterion: TargetLoss,
+    ) -> Iterator[ClassPredictions]:
+        """Yield the predictions of each order."""
+        classes, contexts = truth.astype(np.int64), counts.contexts(columns, targets)
+        ahead = None
+        if self._candidates is not None:
+            ahead = _ahead(counts.ngrams, self._candidates, contexts, classes, targets.truth_rows)
+        for number, (scores, loss) in enumerate(_loss(counts.ngrams, contexts, classes, criterion)):
             found = scores.predictions(loss)
             if self._candidates is not None:
                 of_order = None if ahead is None else in_double(torch.from_numpy(ahead[number]))
                 found = ranked(self._candidates, found, of_order)
-            yield NAMES[number], found
+            yield found
 
-    def dense(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[NDArray[np.float64]]:
-        """Yield the probabilities of all classes by each baseline, (M, K)."""
-        contexts = self._contexts(columns, targets)
-        for order in range(len(contexts)):
-            yield self._counts.dense(contexts[: order + 1])
 
-    def _contexts(self, columns: Mapping[str, Column], targets: Targets) -> list[Rows]:
-        order = self._counts.max_order
-        history = [] if self.source is None else _history(columns[self.source], targets, self._boundary, order)
-        return self._counts.look_up(history, targets.rows - targets.begin)
+class _Counts:
+    """Counts of a target after the latest symbols: what is known of its step, then the previous events of a column.
 
-    def _ahead(self, candidates: Candidates, contexts: Sequence[Rows], truth: Rows, rows: Rows) -> Rows | None:
-        """Return what `Candidates.ahead` counts by each order, (orders, M); None: there is nothing to count."""
-        if not candidates.depends_on_history and candidates.end is None:
-            return None
-        _, *least = self._counts.probabilities(contexts, truth)
+    Args:
+        train: the training data.
+        target: the target column.
+        training: the training targets.
+        source: the column of the previous events; None: they are not read.
+        known: the column that is known of the step; None: none is read.
+        most: largest number of symbols.
+    """
 
-        def is_ahead(owner: Rows, classes: Rows) -> list[NDArray[np.bool_]]:
-            _, *found = self._counts.probabilities([context[owner] for context in contexts], classes)
-            return [of_order >= of_truth[owner] for of_order, of_truth in zip(found, least, strict=True)]
+    def __init__(
+        self,
+        train: TrainingData,
+        target: str,
+        training: Targets,
+        source: str | None,
+        known: str | None = None,
+        most: int = MAX_ORDER,
+    ) -> None:
+        columns, n_classes = train.columns, train.n_classes
+        self._source, self._known = source, known
+        self._boundary = 0 if source is None else n_classes[source]  # marks rows before the sequence
+        n_events = 0 if source is None else train.seq_length
+        self._order = min(most, n_events + (known is not None))
+        truth = read(columns[target], training.truth_rows)
+        is_class = np.flatnonzero(is_known(truth))
+        n_symbols = max(self._boundary + 1, 0 if known is None else n_classes[known])
+        history = self._history(columns, training[is_class])
+        self.ngrams = NGrams(truth[is_class].astype(np.int64), history, n_classes[target] - 1, n_symbols)
 
-        return candidates.ahead(rows, is_ahead, len(contexts))
+    @property
+    def worth(self) -> float:
+        """How well the longest history predicts; comparable between columns."""
+        return self.ngrams.orders[-1].log_likelihood
+
+    def contexts(self, columns: Mapping[str, Column], targets: Targets) -> list[Rows]:
+        """Return the contexts of targets, as `NGrams.look_up` does."""
+        n_symbols = targets.rows - targets.begin + (self._known is not None)
+        return self.ngrams.look_up(self._history(columns, targets), n_symbols)
+
+    def _history(self, columns: Mapping[str, Column], targets: Targets) -> list[NDArray[Any]]:
+        """Return the symbols of each target, the latest first."""
+        found = [] if self._known is None else [read(columns[self._known], targets.truth_rows)]
+        for lag in range(1, self._order - len(found) + 1):
+            assert self._source is not None
+            rows = targets.rows - lag
+            values = read(columns[self._source], np.maximum(rows, targets.first))
+            found.append(np.where(rows >= targets.first, values, values.dtype.type(self._boundary)))
+        return found
+
+
+def _ahead(counts: NGrams, candidates: Candidates, contexts: Sequence[Rows], truth: Rows, rows: Rows) -> Rows | None:
+    """Return what `Candidates.ahead` counts by each order, (orders, M); None: there is nothing to count."""
+    if not candidates.depends_on_history and candidates.end is None:
+        return None
+    _, *least = counts.probabilities(contexts, truth)
+
+    def is_ahead(owner: Rows, classes: Rows) -> list[NDArray[np.bool_]]:
+        _, *found = counts.probabilities([context[owner] for context in contexts], classes)
+        return [of_order >= of_truth[owner] for of_order, of_truth in zip(found, least, strict=True)]
+
+    return candidates.ahead(rows, is_ahead, len(contexts))
 
 
 def _loss(
@@ -154,13 +214,3 @@ def _dense_loss(counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion
         for start in range(0, len(truth), step)
     ]
     return torch.cat(parts).double()
-
-
-def _history(column: Column, targets: Targets, boundary: int, order: int) -> list[NDArray[Any]]:
-    """Return the previous symbols of each target, the latest first; `boundary` marks rows before the sequence."""
-    found = []
-    for lag in range(1, order + 1):
-        rows = targets.rows - lag
-        values = read(column, np.maximum(rows, targets.first))
-        found.append(np.where(rows >= targets.first, values, values.dtype.type(boundary)))
-    return found

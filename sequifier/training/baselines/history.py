@@ -1,11 +1,13 @@
 """The events that a baseline may read: the training events, and before an evaluated target those of its window.
 
+Of the steps to come of a horizon it may read the columns that the model may read there (`known_future`).
+
 Shapes: M target positions, H steps of the horizon: a position is predicted for its event and the H - 1 events after it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,15 @@ from sequifier.dataset.windows import label_windows, rows_from
 from sequifier.metrics.predictions import Predictions
 
 Rows = NDArray[np.int64]
-Column = NDArray[Any] | MappedColumn
+
+
+class Column(Protocol):
+    """Values by row: an array, a mapped column, or what is computed from columns."""
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
+        """Return the values of some rows."""
+
+
 Found = tuple[str, Predictions]
 """Name of a baseline, and its predictions with the criterion at each target."""
 
@@ -34,12 +44,14 @@ class TrainingData:
         inputs: the columns that the model reads.
         n_classes: of all categorical columns, including the unknown class.
         seq_length: number of events that the model reads.
+        known_future: the inputs that it also reads at the steps that it predicts.
     """
 
     events: Events | MappedEvents
     inputs: Sequence[str]
     n_classes: Mapping[str, int]
     seq_length: int
+    known_future: Sequence[str] = ()
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -55,6 +67,16 @@ class TrainingData:
     def categorical(self) -> list[str]:
         """The categorical inputs."""
         return [column for column in self.inputs if column in self.n_classes]
+
+    @property
+    def known_real(self) -> list[str]:
+        """The real inputs that are known at the steps to come."""
+        return [column for column in self.real if column in self.known_future]
+
+    @property
+    def known_categorical(self) -> list[str]:
+        """The categorical inputs that are known at the steps to come."""
+        return [column for column in self.categorical if column in self.known_future]
 
 
 @dataclass(frozen=True)

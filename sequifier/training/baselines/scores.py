@@ -27,6 +27,7 @@ from sequifier.training.baselines.history import (
     training_labels,
     training_targets,
 )
+from sequifier.training.baselines.known_steps import DynamicRegression
 from sequifier.training.baselines.time_to_event import Clock, RateBaselines
 from sequifier.training.baselines.window_ridge import WindowRidge
 from sequifier.training.losses import DistributionLoss
@@ -100,8 +101,12 @@ class _Fit:
         self._positions = positions
         continued = [target for target in objective.losses if target in train.real]
         self._ridge: WindowRidge | None = None
+        self._dynamic: DynamicRegression | None = None
         if continued:  # all have a value at the same events
-            self._ridge = WindowRidge(train.events, continued, self._with_values(continued[0]), train.seq_length)
+            columns = [train.columns[target] for target in continued]
+            self._ridge = WindowRidge(columns, self._with_values(continued[0]), train.seq_length)
+            if train.known_future:
+                self._dynamic = DynamicRegression(train, continued, self._with_values(continued[0]))
 
     def __call__(self, target: str) -> Sequence[Fitted]:
         """Return the methods for all steps of a horizon, or for each of them."""
@@ -121,6 +126,7 @@ class _Fit:
                 target,
                 self._with_values(target),
                 ridge=self._ridge,
+                dynamic=self._dynamic,
                 scale=objective.scale(target),
                 loss=loss,
                 rates=rates,

@@ -3,7 +3,8 @@
 A target that is an input is predicted from its own past: the last value, AR(1), the mean of the same season over
 earlier periods (SeasonalWindowAverage of statsforecast; SeasonalNaive for one period), and a linear map of the window
 (`window_ridge`). Another target is predicted from the last event's real inputs, and any target from the last event's
-category, by means or, where the loss is least at the median, by medians. Each predicts all steps of a horizon.
+category, by means or, where the loss is least at the median, by medians. Each predicts all steps of a horizon. What is
+known of these steps beforehand is a category of its own, and the effect of a dynamic regression (`known_steps`).
 Shapes: M targets, H steps of the horizon, F features, Q levels.
 """
 
@@ -24,6 +25,7 @@ from sequifier.dataset.seasons import find_period
 from sequifier.model.distributions.forms import stored_values
 from sequifier.training.baselines.by_category import ByCategory, Means, Medians
 from sequifier.training.baselines.history import Column, Found, Targets, TrainingData, read
+from sequifier.training.baselines.known_steps import DynamicRegression, Effects
 from sequifier.training.baselines.ridge import Products
 from sequifier.training.baselines.time_to_event import NAMES as RATE_NAMES
 from sequifier.training.baselines.time_to_event import RateBaselines
@@ -36,9 +38,11 @@ Floats = NDArray[np.float64]
 MARGINAL, LAST, AUTOREGRESSION, SEASON, RIDGE = "marginal distribution", "last value", "AR(1)", "seasonal mean", "ridge"
 MEAN, MEAN_BY_CATEGORY = "mean", "mean by last category"
 MEDIAN, MEDIAN_BY_CATEGORY = "median", "median by last category"
+MEAN_BY_KNOWN, MEDIAN_BY_KNOWN = "mean by known category", "median by known category"
+DYNAMIC = "dynamic regression"
 OF_DISTRIBUTIONS = (MARGINAL, *RATE_NAMES)
-CENTERS = (MEAN, MEAN_BY_CATEGORY, MEDIAN, MEDIAN_BY_CATEGORY)
-NAMES = (*OF_DISTRIBUTIONS, *CENTERS, LAST, AUTOREGRESSION, SEASON, RIDGE)
+CENTERS = (MEAN, MEAN_BY_CATEGORY, MEAN_BY_KNOWN, MEDIAN, MEDIAN_BY_CATEGORY, MEDIAN_BY_KNOWN)
+NAMES = (*OF_DISTRIBUTIONS, *CENTERS, LAST, AUTOREGRESSION, SEASON, RIDGE, DYNAMIC)
 _SQUARED = TargetLoss(Named(name="MSELoss"))
 _RESIDUALS = 1 << 20
 """Training targets at all steps whose errors give the quantiles of a baseline."""
@@ -54,6 +58,7 @@ class RealBaselines:
         target: the target column.
         training: the training targets.
         ridge: the map shared by targets that are inputs.
+        dynamic: the dynamic regression of these targets; None: nothing is known of the steps to come.
         scale: of the target.
         loss: of the target.
         rates: baselines of times; None: it has none.
@@ -67,6 +72,7 @@ class RealBaselines:
         training: Targets,
         *,
         ridge: WindowRidge | None = None,
+        dynamic: DynamicRegression | None = None,
         scale: Scale = Scale(),  # noqa: B008 - it cannot change
         loss: TargetLoss = _SQUARED,
         rates: RateBaselines | None = None,
@@ -82,17 +88,30 @@ class RealBaselines:
         self.period: int | None = None
         self._autoregression: tuple[float, float] | None = None
         self._linear: _LastEventRidge | None = None
-        self._groups: ByCategory | None = None
+        self._groups: list[tuple[str, ByCategory]] = []
+        self._dynamic = dynamic if target in real else None
+        self._effects: Effects | None = None
         if target in real:
             previous = read(events.columns[target], training.rows - 1).astype(np.float64)
             self._autoregression = _line(previous, truth[:, 0])
             self.period = find_period(events, target, seq_length)
             self._n_periods = 0 if self.period is None else min(seq_length // self.period, SEASONS)
         few = slice(0, None, max(len(training) // REGRESSED, 1))
+        by_category: type[ByCategory] = Medians if self._is_median else Means
         if train.categorical:
-            self._groups = (Medians if self._is_median else Means)(train, training[few], truth[few])
+            name = MEDIAN_BY_CATEGORY if self._is_median else MEAN_BY_CATEGORY
+            self._groups.append((name, by_category(train, training[few], truth[few])))
+        if train.known_categorical:
+            name = MEDIAN_BY_KNOWN if self._is_median else MEAN_BY_KNOWN
+            self._groups.append((name, by_category(train, training[few], truth[few], at_step=True)))
         if real and target not in real:
             self._linear = _LastEventRidge(events, real[:LONGEST_WINDOW], training[few], truth[few])
+        if train.known_future and target not in real:
+            self._effects = Effects(train, target, training)
+            at_steps = self._effects.at(events.columns, training[few].truth_rows)
+            self._rest = _LastEventRidge(
+                events, real[:LONGEST_WINDOW], training[few], truth[few] - at_steps.reshape(truth[few].shape)
+            )
         self._residuals: list[Floats] = []
         self._marginal: torch.Tensor | None = None
         if not isinstance(loss, DistributionLoss):
@@ -152,10 +171,15 @@ class RealBaselines:
     def predictions(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[tuple[str, Floats]]:
         """Yield the name and the predicted values of each baseline, (M, H)."""
         yield MEDIAN if self._is_median else MEAN, np.tile(self._center, (len(targets), 1))
-        if self._groups is not None:
-            yield MEDIAN_BY_CATEGORY if self._is_median else MEAN_BY_CATEGORY, self._groups(columns, targets)
+        for name, group in self._groups:
+            yield name, group(columns, targets)
         if self._linear is not None:
             yield RIDGE, self._linear(columns, targets)
+        if self._dynamic is not None:
+            yield DYNAMIC, self._dynamic(self.target, columns, targets)
+        if self._effects is not None:
+            at_steps = self._effects.at(columns, targets.truth_rows)
+            yield DYNAMIC, self._rest(columns, targets) + at_steps.reshape(len(targets), -1)
         if self._autoregression is None:
             return
         column = columns[self.target]
@@ -211,7 +235,8 @@ class _LastEventRidge:
         return prediction
 
     def _features(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
-        return np.column_stack([read(columns[name], targets.rows - 1).astype(np.float64) for name in self._inputs])
+        found = [read(columns[name], targets.rows - 1).astype(np.float64) for name in self._inputs]
+        return np.column_stack([np.zeros((len(targets), 0)), *found])
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:

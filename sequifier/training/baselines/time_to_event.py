@@ -1,4 +1,4 @@
-"""Baselines of likelihoods of the time to the next event: a constant rate, one by category, and one by time of day."""
+"""Baselines of likelihoods of the time to the next event: a constant rate, rates by category and by time of day."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ from sequifier.training.losses import DistributionLoss
 from sequifier.training.predictions import compared
 
 CONSTANT, CATEGORY, TIME_OF_DAY = "constant rate", "exponential by last category", "rate by time of day"
-NAMES = (CONSTANT, CATEGORY, TIME_OF_DAY)
+KNOWN_CATEGORY = "exponential by known category"
+NAMES = (CONSTANT, CATEGORY, KNOWN_CATEGORY, TIME_OF_DAY)
 _FITTED = 1 << 18
 """Training targets from which rates are computed."""
 
@@ -74,16 +75,22 @@ class RateBaselines:
         training = training[:: max(len(training) // _FITTED, 1)]
         truth = read_truth(train.columns, target, still_open, training.truth_rows)
         known = np.flatnonzero(is_known(truth if truth.ndim == 1 else truth[:, 0]))
-        last, (value, is_open) = training.last_rows[known], self._times(truth[known])
+        last, at_step = training.last_rows[known], training.truth_rows[known]
+        value, is_open = self._times(truth[known])
         self._constant = constant_rate(value, is_open)
-        self._by_class: tuple[str, Floats] | None = None
-        losses = {}
-        for name in train.categorical:
-            ids = read(train.columns[name], last)
-            losses[name] = rates_by_category(ids, value, is_open, train.n_classes[name])
-        if losses:
-            best = min(losses, key=lambda name: losses[name][1])
-            self._by_class = best, losses[best][0]
+        self._by_class: dict[str, tuple[str, Floats]] = {}
+        at_step = training.truth_rows[known]
+        for what, names, rows in (
+            (CATEGORY, train.categorical, last),
+            (KNOWN_CATEGORY, train.known_categorical, at_step),
+        ):
+            losses = {
+                name: rates_by_category(read(train.columns[name], rows), value, is_open, train.n_classes[name])
+                for name in names
+            }
+            if losses:
+                best = min(losses, key=lambda name: losses[name][1])
+                self._by_class[what] = best, losses[best][0]
         self._daily = None
         if clock is not None and target == DerivedColumn(POSITION, "gap").name:
             self._daily = daily_rate(self._start(train.columns, last), value, is_open)
@@ -93,10 +100,10 @@ class RateBaselines:
         last = targets.last_rows
         zero = np.zeros(len(last))
         yield CONSTANT, self._compared(self._constant, zero, zero + 1, truth)
-        if self._by_class is not None:
-            name, rates = self._by_class
+        for what, (name, rates) in self._by_class.items():
+            ids = read(columns[name], targets.truth_rows if what == KNOWN_CATEGORY else last)
             # An exponential distribution is one of rate 1, of a time that passes faster.
-            yield CATEGORY, self._compared(_UNIT, zero, rates[read(columns[name], last)], truth)
+            yield what, self._compared(_UNIT, zero, rates[ids], truth)
         if self._daily is not None:
             yield TIME_OF_DAY, self._compared(self._daily, self._start(columns, last), zero + 1, truth)
 

@@ -11,8 +11,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sequifier.artifacts.events import Events
-from sequifier.artifacts.mapped import MappedEvents
 from sequifier.training.baselines.history import Column, Rows, Targets, read
 from sequifier.training.baselines.ridge import Products
 
@@ -35,15 +33,12 @@ class WindowRidge:
     the training targets with that many values, and a target uses the longest map for which it has the values.
     """
 
-    def __init__(
-        self, events: Events | MappedEvents, columns: Sequence[str], training: Targets, seq_length: int
-    ) -> None:
+    def __init__(self, columns: Sequence[Column], training: Targets, seq_length: int) -> None:
         longest = min(seq_length, LONGEST_WINDOW)
         sizes = _sizes(longest)
         by_size = [Products(longest - 1, training.n_steps) for _ in sizes]
         targets = training[:: max(len(training) * len(columns) // REGRESSED, 1)]
-        for column in columns:
-            values = events.columns[column]
+        for values in columns:
             for part in parts(targets, longest + training.n_steps):
                 last = read(values, part.rows - 1).astype(np.float64)
                 truth = read(values, part.truth_rows).reshape(len(part), part.n_steps) - last[:, None]

@@ -69,7 +69,7 @@ def file_schema(source: Source, file: Path, *, sample_rows: int | None) -> Schem
     stored = source.stored(file)
     check_csv(stored, shown=file)
     if sample_rows is None:
-        return dict(scan_csv(stored, sample_rows=None).collect_schema())
+        return _without_other_digits(stored, dict(scan_csv(stored, sample_rows=None).collect_schema()))
     sample = scan_csv(stored, sample_rows=sample_rows).head(sample_rows).collect()
     schema = dict(sample.schema)
     for column, values in sample.to_dict().items():
@@ -82,6 +82,14 @@ def file_schema(source: Source, file: Path, *, sample_rows: int | None) -> Schem
             if counts["like"] >= DOUBTFUL * (counts["known"] - counts["marks"]):
                 raise NeedsAllValues
     return schema
+
+
+def _without_other_digits(file: Path, schema: Schema) -> Schema:
+    """Return the types of a CSV file, with text for numbers in other digits than 0 to 9, which polars cannot parse."""
+    numbers = [column for column, dtype in schema.items() if dtype.is_numeric()]
+    is_other = scan_csv(file).select(pl.col(numbers).str.contains(r"[^\x00-\x7f]").any())
+    found = is_other.collect(engine="streaming").row(0, named=True) if numbers else {}
+    return schema | {column: pl.String() for column, is_text in found.items() if is_text}
 
 
 def agree(
@@ -112,10 +120,11 @@ def agree(
     agreed: dict[str, ParsedColumn] = {}
     is_text_format = TABLE_FORMATS[source.format].is_text
     texts: list[str] = []
+    if not is_text_format:
+        schemas = _of_values(source, schemas, columns)
     for column in columns:
-        dtype = _common(
-            column, schemas, declared.get(column), path=source.path, is_text=is_text_format, is_key=column in keys
-        )
+        dtypes = dict(zip(source.files, (schema[column] for schema in schemas), strict=True))
+        dtype = _common(column, dtypes, declared.get(column), is_text=is_text_format, is_key=column in keys)
         if is_text_format and known.numbers.get(column, PLAIN) != PLAIN:
             dtype = pl.String()  # 1.234 may be a thousand
             if is_sample:
@@ -144,18 +153,33 @@ def agree(
         texts += [column for column in integers if padded[column]["padded"]]
         numeric = frozenset(column for column in texts if column == keys[1] or declared.get(column) in NUMBER_TYPES)
         for column, found in inspect_numbers(rows, texts, declared=numeric, known=known.numbers).items():
-            text = TextColumn(column, found, unchanged, declared.get(column))
-            agreed[column] = text.as_key() if column in keys else text.as_feature()
+            text = TextColumn(column, found, unchanged, declared.get(column), is_key=column in keys)
+            agreed[column] = text.as_key() if text.is_key else text.as_feature()
     return agreed
 
 
+def _of_values(source: Source, schemas: Sequence[Schema], columns: Sequence[str]) -> Sequence[Schema]:
+    """Return the types of typed files; where they disagree on a column, Null for a file that has no value in it."""
+    differing = [column for column in columns if len({raw_kind(schema[column]) for schema in schemas}) > 1]
+    if not differing:
+        return schemas
+    n_values = [
+        source.scan(file).select(pl.col(differing).count()).collect(engine="streaming").row(0, named=True)
+        for file in source.files
+    ]
+    return [
+        schema | {column: pl.Null() for column in differing if not counts[column]}
+        for schema, counts in zip(schemas, n_values, strict=True)
+    ]
+
+
 def _common(
-    column: str, schemas: Sequence[Schema], declared: TypeName | None, *, path: Path, is_text: bool, is_key: bool
+    column: str, found: Mapping[Path, pl.DataType], declared: TypeName | None, *, is_text: bool, is_key: bool
 ) -> pl.DataType:
     """Return the type to read a column with, from its types in the files."""
     if is_text and declared == "String":
         return pl.String()  # as in the file: 007 is not 7
-    common = common_type(column, [schema[column] for schema in schemas], path=path, is_text=is_text)
+    common = common_type(column, found, is_text=is_text)
     if raw_kind(common) == "large integer":
         if is_key or declared == "String":
             return pl.String()

@@ -3,7 +3,7 @@
 Text, booleans and integers are categorical and floats are real, unless `column_types` declares otherwise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -94,17 +94,18 @@ def raw_kind(dtype: pl.DataType) -> RawKind:
             return "other"
 
 
-def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_text: bool) -> pl.DataType:
-    """Return the type to read a column with, from its types in all files.
+def common_type(column: str, found: Mapping[Path, pl.DataType], *, is_text: bool) -> pl.DataType:
+    """Return the type to read a column with, from its type in each file.
 
     Raises:
         ColumnError: Parquet files disagree. In CSV files, a column can always be read as text.
     """
-    kinds: set[RawKind] = {raw_kind(dtype) for dtype in found}
+    files: dict[RawKind, Path] = {raw_kind(dtype): file for file, dtype in reversed([*found.items()])}
+    kinds = {*files}
     if len(kinds) > 1:
         kinds.discard("nothing but nulls")
     if kinds == {"other"}:
-        return found[0]
+        return next(iter(found.values()))
     if len(kinds) == 1:
         return _READ_AS[kinds.pop()]
     if kinds == {"integer", "large integer"}:
@@ -114,8 +115,8 @@ def common_type(column: str, found: Sequence[pl.DataType], *, path: Path, is_tex
     if is_text:
         return pl.String()
     raise ColumnError(
-        f"column `{column}` is {' in one file and '.join(sorted(kinds))} in another",
-        where=str(path),
+        f"column `{column}` is " + " and ".join(f"{kind} in {files[kind].name}" for kind in sorted(kinds)),
+        where=", ".join(str(files[kind]) for kind in sorted(kinds)),
         fix="write it with one type in all files",
     )
 

@@ -3,7 +3,6 @@
 Files that cannot be read are refused with a clear message before they are read.
 """
 
-import codecs
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -57,12 +56,8 @@ def check_csv(file: Path, *, shown: Path) -> None:
     """Refuse files that polars would read wrongly, or with an unhelpful message, which names the file `shown`.
 
     Raises:
-        DataError: the file is UTF-16, its header is not separated by commas, or has a name twice.
+        DataError: the header is not separated by commas, or has a name twice.
     """
-    with file.open("rb") as opened:
-        start = opened.read(64)
-    if is_utf16(start):
-        raise DataError("the file is UTF-16, not UTF-8", where=str(shown), fix="save it as UTF-8")
     names = header(file)
     check_names(shown, names)
     if len(names) == 1 and (separator := next((found for found in ";\t|" if found in (names[0] or "")), None)):
@@ -121,13 +116,6 @@ def may_have_leading_zeros(file: Path) -> bool:
             if (begins & (byte == ord("0")) & (after - ord("0") < 10)).any():
                 return True
     return False
-
-
-def is_utf16(start: bytes) -> bool:
-    """Whether the first bytes of a file look like UTF-16."""
-    has_mark = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    # Without a byte order mark, every other byte of English text is 0.
-    return has_mark or (len(start) >= 4 and not (any(start[::2]) and any(start[1::2])))
 
 
 @lru_cache(maxsize=1024)

@@ -140,9 +140,6 @@ def encode_texts(
     """Read and encode text files; the arguments are those of `encode_table`."""
     types: dict[str, StoredType] = {CHAR: "String"}
     check_settings(config, types, str(source.path))
-    if source.left_out:
-        endings = ", ".join(sorted({path.suffix or path.name for path in source.left_out}))
-        log(f"note: {len(source.left_out):,} files that do not end in .txt are left out ({endings})")
     texts = read_texts(source, config, memory_bytes)
     split = split_texts(texts, config, log)
     encoding = learn_characters(texts, split.first_rows(0), config, stored, log)

@@ -1,6 +1,6 @@
 """Which columns of the files of a table are read: the features, and what is read besides keys and features."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def choose_columns(
         if "" in features:
             notes = ("the column without a name (probably a saved index) is left out",)
             features.remove("")
+        notes += tuple(_only_in_others(source, schemas, {*keys, *texts, *observed}))
     else:
         features = [column for column in selected if column not in keys]
         if len(features) < len(selected):
@@ -83,6 +84,15 @@ def choose_columns(
     columns = Columns(features, texts, observed, notes)
     _check_names(columns, source, schemas[0], config)
     return columns
+
+
+def _only_in_others(source: Source, schemas: Sequence[Schema], used: Collection[str]) -> Iterator[str]:
+    """Yield notes on columns that the first file does not have, and which are therefore not read."""
+    seen = {*schemas[0], *used, ""}
+    for file, schema in zip(source.files, schemas, strict=True):
+        if new := [column for column in schema if column not in seen]:
+            seen |= {*new}
+            yield f"left out, because {source.files[0].name} does not have them: {', '.join(new)} (in {file.name})"
 
 
 def _check_names(columns: Columns, source: Source, schema: Schema, config: PreprocessConfig) -> None:

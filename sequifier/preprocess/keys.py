@@ -28,7 +28,7 @@ from sequifier.preprocess.dates import FIRST_YEAR, is_like_a_date, why_not, year
 from sequifier.preprocess.numbers import integer, is_mark
 from sequifier.preprocess.parsed_column import ParsedColumn
 
-LARGEST_WHOLE = 2**53
+LARGEST_WHOLE = 2**53 - 1
 """Largest float that stands for one integer only."""
 
 ONE_SERIES: tuple[pl.Expr, Literal["Int64", "String"]] = pl.lit(1, pl.Int64), "Int64"
@@ -53,7 +53,7 @@ def sequence(column: str, raw: ParsedColumn, rows: RawRows) -> tuple[pl.Expr, Li
         case "number":
             fraction, where = _fraction(rows.files, SEQUENCE, values)
             if fraction:
-                raise _wrong_sequence(column, f"Float64 with fractions (`{fraction}`)", where)
+                raise _wrong_sequence(column, f"Float64 that is not whole, or above 2^53 (`{fraction}`)", where)
             return values.cast(pl.Int64, strict=False), "Int64"
         case "boolean" | "date" | "datetime us" | "datetime ns":
             return values.cast(pl.String), "String"

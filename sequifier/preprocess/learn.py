@@ -21,6 +21,7 @@ from sequifier.preprocess.check import Part
 from sequifier.preprocess.column_types import StoredType
 from sequifier.preprocess.encode import Encoding
 from sequifier.preprocess.moments import mean_and_std, moments
+from sequifier.preprocess.numbers import unit_of
 from sequifier.preprocess.split import Split, is_among_first
 
 VALUE, COUNT = "value", "count"
@@ -137,6 +138,11 @@ def _note_oddities(column: str, categories: pl.Series, log: Log, *, numbers_repo
             log(
                 f"note: column `{column}`: `{marks[0]}` is treated as a category; "
                 f"if it marks missing values, empty those cells and then set fill_null.{column}"
+            )
+        if unit := unit_of(categories):
+            log(
+                f"note: column `{column}`: its categories look like numbers with the unit `{unit}` "
+                f"(`{categories[0]}`); to use them as numbers, write them without it"
             )
     if categories.dtype == pl.String and n >= 100 and not numbers_reported:
         others = categories.filter(categories.cast(pl.Float64, strict=False).is_null())

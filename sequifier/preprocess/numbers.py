@@ -7,7 +7,7 @@ whether `1,234` is 1234 or 1.234. Where they do not decide it, nothing is guesse
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 
@@ -57,6 +57,9 @@ MANY_GROUPS = 100
 NEARLY_ALL = 0.9
 """Fraction of numbers above which a column of text probably should be numbers."""
 
+_WITH_UNIT = r"^[+\-\x{2212}]?[0-9]+(?:[.,][0-9]+)*\s*([°µ\p{L}][°µ\p{L}0-9/²³^*.]{0,9})$"
+_LEAST_WITH_UNIT = 10
+
 
 @dataclass(frozen=True)
 class NumberFindings:
@@ -82,7 +85,10 @@ class NumberFindings:
     why: str = ""
 
 
-def stripped(text: pl.Expr) -> pl.Expr:
+_Text = TypeVar("_Text", pl.Expr, pl.Series)
+
+
+def stripped(text: _Text) -> _Text:
     """Return text without Unicode whitespace around it."""
     return text.str.strip_chars()
 
@@ -266,6 +272,18 @@ def boolean(text: pl.Expr) -> pl.Expr:
     """Return true and false in any case as Boolean; null for other texts."""
     value = stripped(text).str.to_lowercase()
     return pl.when(value.is_in(["true", "false"])).then(value == "true")
+
+
+def unit_of(categories: pl.Series) -> str:
+    """Return the unit of categories that nearly all are numbers with the same unit, `kg` for `5 kg`; empty for others.
+
+    A few categories with letters behind a number may be names, like the seats 12A and 14A.
+    """
+    units = stripped(categories).str.extract(_WITH_UNIT, 1).drop_nulls()
+    if len(units) < max(_LEAST_WITH_UNIT, NEARLY_ALL * len(categories)):
+        return ""
+    unit, n = units.value_counts(sort=True).row(0)
+    return str(unit) if n >= NEARLY_ALL * len(categories) else ""
 
 
 def _body(value: pl.Expr) -> pl.Expr:

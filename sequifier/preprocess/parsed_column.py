@@ -63,12 +63,14 @@ class TextColumn:
         found: what its values are.
         files: the unchanged rows of each file.
         declared: the type that the config declares.
+        is_key: whether it is the sequence or the position column.
     """
 
     column: str
     found: NumberFindings
     files: Mapping[Path, pl.LazyFrame]
     declared: TypeName | None
+    is_key: bool = False
 
     def first(self, condition: Callable[[pl.Expr], pl.Expr]) -> tuple[str, str]:
         """Return the first value of a kind, and its file and row."""
@@ -83,10 +85,8 @@ class TextColumn:
         if self.found.n_marks:
             mark, where = self.first(lambda text: is_mark(text) & (stripped(text) != ""))
             if mark:
-                notes.append(
-                    f"`{mark}` ({where}) counts as missing, because the other values are numbers "
-                    f"(column_types.{self.column}: String would keep it)"
-                )
+                keep = "" if self.is_key else f" (column_types.{self.column}: String would keep it)"
+                notes.append(f"`{mark}` ({where}) counts as missing, because the other values are numbers{keep}")
         note = f"column `{self.column}`: {'; '.join(notes)}" if notes else ""
         return ParsedColumn(pl.String(), dtype, value, style if style != PLAIN else None, note)
 

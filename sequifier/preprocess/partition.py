@@ -108,8 +108,8 @@ def _check_keys(table: Table, config: PreprocessConfig, n_rows: int, no_sequence
             if table.is_sample:
                 raise NeedsAllValues  # they may have another format than the first one, or be of empty rows
             what = "missing"
-            if key == POSITION and table.position_is_text:
-                kind = "64-bit integer" if table.position_type == "Int64" else "date"
+            if key == POSITION and (table.position_is_text or table.position_type == "Float64"):
+                kind = {"Int64": "64-bit integer", "Float64": "finite number"}.get(table.position_type, "date")
                 what = f"not a {kind}" if count == 1 else f"not {kind}s"
             raise DataError(
                 f"column `{column}`: {of_values(count, n_rows)} {what}",

@@ -27,13 +27,14 @@ _HEADER_BYTES = 1 << 16
 _ONE_COLUMN = "\x1f"  # a separator that no text has
 
 
-def form_of(file: Path, keys: Collection[str] | None, known: TableForm) -> TableForm:
+def form_of(file: Path, keys: Collection[str] | None, known: TableForm, *, shown: Path) -> TableForm:
     """Return the form of a CSV file: the first in which its header has the key columns.
 
     Args:
         file: a CSV file, not compressed.
         keys: the key columns; None: they are not known yet, so the header alone decides.
         known: the form of the table of training, or the names of columns; its form is tried first.
+        shown: the name of the file for the user.
 
     Raises:
         DataError: the first line of a file without a header has another number of columns, or a name occurs twice.
@@ -41,9 +42,9 @@ def form_of(file: Path, keys: Collection[str] | None, known: TableForm) -> Table
     if known.lists_items:
         return known
     if known.column_names is not None:
-        return _without_header(file, known.column_names, (known.separator, *SEPARATORS, " "))
+        return _without_header(file, known.column_names, (known.separator, *SEPARATORS, " "), shown)
     try:
-        check_first_line(file, header(file))
+        check_first_line(file, header(file), shown=shown)
         likely = _likely_form(file)
         if keys is None:
             form = likely
@@ -57,11 +58,11 @@ def form_of(file: Path, keys: Collection[str] | None, known: TableForm) -> Table
             )
             form = next((form for form in forms if {*keys} <= {*names_in(file, form)}), PLAIN_TABLE)
     except pl.exceptions.PolarsError as error:
-        if found := damage(file, _likely_separator(file), shown=file, reason=str(error)):
+        if found := damage(file, _likely_separator(file), shown=shown, reason=str(error)):
             raise found from error
         return PLAIN_TABLE  # whoever reads it reports what is wrong
     if form != PLAIN_TABLE:
-        check_names(file, names_in(file, form))
+        check_names(shown, names_in(file, form))
     return form
 
 
@@ -158,7 +159,7 @@ def _likely_separator(file: Path) -> str:
     return max(SEPARATORS, key=lambda mark: (unquoted.count(mark), -SEPARATORS.index(mark)))
 
 
-def _without_header(file: Path, names: Sequence[str], separators: Sequence[str]) -> TableForm:
+def _without_header(file: Path, names: Sequence[str], separators: Sequence[str], shown: Path) -> TableForm:
     for separator in separators:
         form = TableForm.model_validate({"separator": separator})
         first = names_in(file, form)
@@ -168,6 +169,6 @@ def _without_header(file: Path, names: Sequence[str], separators: Sequence[str])
     n_columns = max(len(header(file, separator)) for separator in separators)
     raise DataError(
         f"{len(names)} names are given for the columns ({', '.join(names)}), but the first line has {n_columns}",
-        where=str(file),
+        where=str(shown),
         fix="give as many names as the file has columns",
     )

@@ -35,7 +35,8 @@ def schema_of(source: Source, file: Path, *, sample_rows: int | None) -> Schema:
 def unreadable(source: Source, error: Exception, file: Path | None = None) -> DataError:
     """Return the error for a file that is damaged or has another format."""
     reason = str(error).strip().split("\n")[0]
-    for each in source.files if file is None and TABLE_FORMATS[source.format].is_text else ():
+    files = source.files if file is None else [file]
+    for each in files if TABLE_FORMATS[source.format].is_text else ():
         if found := damage(source.stored(each), PLAIN_TABLE.separator, shown=each, reason=reason):
             return found
     return DataError(

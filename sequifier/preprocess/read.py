@@ -75,7 +75,7 @@ def open_table(
         for name in columns.features
     }
     rules, read_as = time_rules(config), {name: found.read_as for name, found in raw.items()}
-    dated = [config.position_column, *rules.date_columns, *columns.observed] if rules.time_zone is not None else []
+    dated = filter(None, [config.position_column, *rules.date_columns, *columns.observed])
     rows = RawRows(
         {
             file: scan_raw(source, file, read_as, with_hash=config.drop_duplicates).rename(_key_names(config))
@@ -83,7 +83,7 @@ def open_table(
         },
         source.path,
         zone=rules.time_zone,
-        aware=aware_columns(filter(None, dated), schemas, path=source.path),
+        aware=aware_columns(dated, schemas, path=source.path),
         known=known,
         is_sample=is_sample,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import polars as pl
@@ -75,7 +76,8 @@ def read_sequence_table(
     if config.sequence_table is None:
         return None
     path = table_path(config)
-    source = Source(path, (path,), format_of_files([path]) or "csv")
+    names = (config.sequence_name, config.sequence_table.as_of)
+    source = Source(path, (path,), format_of_files([path]) or "csv", keys=tuple(name for name in names if name))
     if path.is_dir() or TABLE_FORMATS[source.format].convert is not None:
         raise DataError(
             f"sequence_table.path is {'a folder' if path.is_dir() else 'an event log'}",
@@ -83,7 +85,8 @@ def read_sequence_table(
             fix="give a CSV or Parquet file with a row for each sequence",
         )
     try:
-        found = _read(source, path, config, declared, wanted, known)
+        with TemporaryDirectory(prefix="sequifier-") as folder:
+            found = _read(source.readable(Path(folder)), path, config, declared, wanted, known)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error
     _check_keys(found, config)

@@ -14,6 +14,9 @@ from sequifier.config.loading.paths import find_input
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import RawFormat
 from sequifier.errors import DataError
+from sequifier.percent import counted
+from sequifier.preprocess.damaged_csv import check_quotes
+from sequifier.preprocess.foreign_file import check_is_content, check_is_text_table
 from sequifier.preprocess.plain_csv import form_of, unpack, write_plain
 from sequifier.preprocess.table_formats import TABLE_FORMATS, ending
 
@@ -29,17 +32,15 @@ class Source:
         path: the file or folder.
         files: the files, sorted.
         format: their format.
-        left_out: files of the folder with another format.
         keys: the key columns, by which the form of a CSV file is found; None: they are not known yet.
         form: the form of the table, as far as it is known; of the first file once the source is readable.
         converted: file -> file with its rows that polars can read.
-        notes: notes for the user on the conversion.
+        notes: notes for the user on files that are left out, and on the conversion.
     """
 
     path: Path
     files: tuple[Path, ...]
     format: RawFormat
-    left_out: tuple[Path, ...] = ()
     keys: tuple[str, ...] | None = None
     form: TableForm = PLAIN_TABLE
     converted: Mapping[Path, Path] = field(default_factory=dict)
@@ -69,6 +70,8 @@ class Source:
         """
         if self.format not in TABLE_FORMATS:
             return self
+        for file in self.files:
+            check_is_content(file)
         if TABLE_FORMATS[self.format].is_text:
             return self._as_plain_csv(folder)
         convert = TABLE_FORMATS[self.format].convert
@@ -81,7 +84,7 @@ class Source:
             if not converted[file].exists():
                 with atomic_path(converted[file]) as temporary:
                     notes += convert(file, temporary)
-        return replace(self, converted=converted, notes=tuple(notes))
+        return replace(self, converted=converted, notes=(*self.notes, *notes))
 
     def _as_plain_csv(self, folder: Path) -> "Source":
         converted: dict[Path, Path] = {}
@@ -92,7 +95,10 @@ class Source:
                 converted[file] = unpacked = folder / f"unpacked-{number:06}.csv"
                 if not unpacked.exists():
                     unpack(file, unpacked)
-            forms.append(form_of(unpacked, self.keys, self.form))
+            check_is_text_table(unpacked, shown=file)
+            forms.append(form_of(unpacked, self.keys, self.form, shown=file))
+            if not forms[-1].lists_items:
+                check_quotes(unpacked, forms[-1].separator, shown=file)
             if forms[-1] != PLAIN_TABLE:
                 converted[file] = folder / f"converted-{number:06}.csv"
                 if not converted[file].exists():
@@ -176,8 +182,14 @@ def find_source(config: PreprocessConfig) -> Source:
             where=str(path),
             fix=f"the folder has {', '.join(found) or 'no files'}; set data_path or read_format accordingly",
         )
-    left_out = tuple(sorted(set(everything) - set(files)))
-    return Source(path, files, format, left_out, keys=_keys(config), form=_form(config))
+    notes: tuple[str, ...] = ()
+    if others := {*everything} - {*files}:
+        endings = ", ".join(sorted({ending(item) or item.name for item in others}))
+        named = ", ".join(_SUFFIXES[format])
+        notes = (
+            f"{counted(len(others), 'file')} of the folder left out: their names do not end in {named} ({endings})",
+        )
+    return Source(path, files, format, keys=_keys(config), form=_form(config), notes=notes)
 
 
 def _keys(config: PreprocessConfig) -> tuple[str, ...]:

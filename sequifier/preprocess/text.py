@@ -24,8 +24,8 @@ from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import CHAR
 from sequifier.errors import DataError
-from sequifier.preprocess.csv_file import is_utf16
 from sequifier.preprocess.encode import Encoding
+from sequifier.preprocess.foreign_file import other_encoding
 from sequifier.preprocess.learn import COUNT, VALUE, choose_vocabulary, why_unknown
 from sequifier.preprocess.source import Source
 
@@ -234,8 +234,8 @@ def _pieces(path: Path, n_most: int, limit: int | None) -> Iterator[str]:
 
 def _not_utf8(path: Path, offset: int, error: UnicodeDecodeError) -> DataError:
     with path.open("rb") as file:
-        if is_utf16(file.read(64)):
-            return DataError("the file is UTF-16, not UTF-8", where=str(path), fix="save it as UTF-8")
+        if other := other_encoding(file.read(64)):
+            return DataError(f"the file is {other}, not UTF-8", where=str(path), fix="save it as UTF-8")
         file.seek(0)
         n_lines, left = 1, offset
         while content := file.read(min(left, 1 << 20)):

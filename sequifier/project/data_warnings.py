@@ -39,6 +39,9 @@ def data_warnings(
                 f"`{choice.column}` looks like {what}; a model learns each as a class of its own: derive categories "
                 "from it, or remove it from selected_columns"
             )
+    for choice in choices:
+        if choice.facts.kind == "text" and choice.facts.n_distinct <= EXACT_VALUES:
+            yield from _units(rows, choice.column)
     columns = [choice.column for choice in used]
     for column in columns if keys.sequence is None else [keys.sequence, *columns]:
         if facts[column].kind == "text" and facts[column].n_distinct <= EXACT_VALUES:
@@ -52,6 +55,20 @@ def _fraction_of_seconds(order: Facts) -> str:
     first, last = UNIX_SECONDS
     units = (name for name, n in _FRACTIONS.items() if first * n <= order.lowest <= order.highest < last * n)
     return next(units, "")
+
+
+def _units(rows: "pl.LazyFrame", column: str) -> Iterator[str]:
+    """Categories that are numbers with a unit."""
+    import polars as pl
+
+    from sequifier.preprocess.numbers import unit_of
+
+    values = rows.select(pl.col(column).drop_nulls().unique().sort()).collect(engine="streaming")[column]
+    if unit := unit_of(values):
+        yield (
+            f"`{column}` looks like numbers with the unit `{unit}` (`{shown_text(values[0])}`), which are not read as "
+            "numbers; to use them, write them without it"
+        )
 
 
 def _spellings(rows: "pl.LazyFrame", column: str) -> Iterator[str]:

@@ -36,7 +36,7 @@ def is_text(path: Path) -> bool:
         return False
     if any(not line.strip() for line in lines) or lines[0].rstrip().endswith((b".", b"!", b"?", b":")):
         return True  # no table has empty lines between others, or a sentence for a header
-    form = form_of(path, None, PLAIN_TABLE)
+    form = form_of(path, None, PLAIN_TABLE, shown=path)
     n_columns = len(names_in(path, form))
     is_table = n_columns > 1 and all(line.count(form.separator.encode()) >= n_columns - 1 for line in lines)
     return not is_table

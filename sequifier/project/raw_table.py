@@ -197,32 +197,16 @@ def _format(file: Path) -> RawFormat:
 
 
 def _check_text(file: Path) -> None:
-    """Raise an error for a file that is not CSV.
-
-    Raises:
-        DataError: the file is empty, compressed, a spreadsheet, JSON or UTF-16.
-    """
-    from sequifier.preprocess.csv_file import is_utf16
+    """Raise DataError for a file that is empty, or not CSV."""
+    from sequifier.preprocess.foreign_file import check_is_text_table
 
     with file.open("rb") as opened:
-        start = opened.read(64)
-    what, fix = "", "save it as CSV (UTF-8) or Parquet"
-    if not start.strip():
-        what, fix = "the file is empty", "give a file with a header and one row for each event"
-    elif start.startswith(b"PK"):
-        what = "the file is a spreadsheet or a zip archive, not a CSV or Parquet file"
-    elif start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh")):
-        if start.startswith(b"\x1f\x8b") and file.suffix.lower() == ".gz":
-            return
-        what, fix = "the file is compressed", "compress it with gzip and give it the ending .csv.gz, or unpack it"
-    elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        what, fix = "the file looks like XML, not like CSV or Parquet", "if it is an XES log, give it the ending .xes"
-    elif start.lstrip().startswith((b"{", b"[")):
-        what = "the file looks like JSON, not like CSV or Parquet"
-    elif is_utf16(start):
-        what, fix = "the file is UTF-16, not UTF-8", "save it as UTF-8"
-    if what:
-        raise DataError(what, where=str(file), fix=fix)
+        if not opened.read(64).strip():
+            raise DataError(
+                "the file is empty", where=str(file), fix="give a file with a header and one row for each event"
+            )
+    if file.suffix.lower() != ".gz":  # the content is checked once it is unpacked
+        check_is_text_table(file, shown=file)
 
 
 def _check_header(path: Path, names: list[str], *, has_names: bool) -> None:

@@ -73,6 +73,8 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + "5,x1,a,1\n" + GOOD, {}, ["is not a 64-bit integer", "row 1 after the header (`x1`)"]),
         (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a 64-bit integer nor a date", "row 1"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` has the value `03/04/2013`", "2013-01-31"]),
+        (HEADER + "1,1.5,a,1\n1,nan,a,1\n", {}, ["is not a finite number", "row 2 after the header (`nan`"]),
+        (HEADER + "1,inf,a,1\n1,2,a,1\n", {}, ["1 of 2 values is not a finite number", "row 1 after the header"]),
         (HEADER + "1,true,a,1\n", {}, ["`itemPosition` has Boolean", "numbers, dates or datetimes"]),
         (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` has Float64", "integers or text"]),
         (HEADER + "1,1,a,1e308\n1,2,a,-1e308\n", {}, ["`price` has no standard deviation", "1e+308"]),
@@ -120,9 +122,10 @@ def test_a_column_missing_in_one_file_names_that_file(project: Project) -> None:
 def test_parquet_files_that_disagree_on_a_type_are_refused(project: Project) -> None:
     frame = pl.DataFrame({"sequenceId": [1], "itemPosition": [1], "a": [1]})
     project.write(frame, "folder/a.parquet")
+    project.write(frame.with_columns(a=pl.lit(None, pl.String)).head(0), "folder/c.parquet")
     project.write(frame.with_columns(a=pl.lit("x")), "folder/b.parquet")
     message = error(project, project.root / "raw" / "folder", read_format="parquet")
-    assert "`a` is integer in one file and text in another" in message
+    assert "`a` is integer in a.parquet and text in b.parquet" in message
 
 
 @pytest.mark.parametrize(
@@ -177,6 +180,13 @@ def test_integers_beyond_64_bits_need_a_declared_type(project: Project, name: st
     assert set(as_text.id_maps["a"]) == {"1", str(large), "7"}
     as_number = project.run(path, split_ratios=[1.0], column_types={"a": "real"})
     assert as_number.selected_columns_statistics["a"]["mean"] == pytest.approx((large + 8) / 3)
+
+
+def test_names_that_a_float_cannot_tell_apart_are_refused(project: Project) -> None:
+    text = f"sequenceId,itemPosition,kind\n{2**53}.0,1,a\n{2**53 + 1}.0,2,b\n{2**53}.0,3,a\n"
+    assert "above 2^53" in error(project, text)
+    exact = project.run(project.write_text(text.replace(".0,", ",")), split_ratios=[1.0])
+    assert exact.sequifier.sequences == [2]
 
 
 def test_columns_that_have_room_for_more_than_64_bits_are_plain_integers(project: Project) -> None:

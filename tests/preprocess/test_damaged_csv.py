@@ -1,15 +1,24 @@
 """CSV files that cannot be read: the error names the line, in every form of a table, for each command."""
 
+import csv
 import gzip
+import io
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
+from sequifier.preprocess import damaged_csv
+from sequifier.preprocess.damaged_csv import check_quotes
 from sequifier.preprocess.pipeline import preprocess
+from sequifier.project import from_table
 from sequifier.project.make import OwnTable, make
+from sequifier.project.pilot import Pilot
 from tests.support.quiet import quiet
 
 HEADER, ROW = "user;time;item", "anna;{};nut"
@@ -56,7 +65,7 @@ def test_the_line_of_a_quote_that_is_not_closed_is_named(tmp_path: Path, n_after
     lines = [HEADER, *(ROW.format(n) for n in range(40)), 'anna;40;"nut', *(ROW.format(41 + n) for n in range(n_after))]
     ((what, fix),) = refused(tmp_path, ("\n".join(lines) + "\n").encode())
     assert what == "line 42 has a value that begins with a quote and has none at its end"
-    assert fix == "correct that line; a quote within a quoted value is written twice"
+    assert fix == "correct that line; a value with a quote in it has quotes around it, and that quote twice"
 
 
 def test_a_row_with_too_many_values_is_named_behind_a_long_value(tmp_path: Path) -> None:
@@ -90,7 +99,10 @@ def test_the_first_line_of_a_spreadsheet_program_is_to_be_removed(tmp_path: Path
     assert "tail -n +2" in fix
 
 
-def test_a_line_break_in_a_quoted_value_is_read_with_each_separator(tmp_path: Path) -> None:
+def test_a_line_break_in_a_quoted_value_is_read_with_each_separator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_table, "measure", lambda *of_model: Pilot(0.004, 0.0001, "cpu"))
     lines = [HEADER, *(ROW.format(n) for n in range(200))]
     lines[150] = 'anna;149;"nut; with\na thread"'
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
@@ -98,3 +110,37 @@ def test_a_line_break_in_a_quoted_value_is_read_with_each_separator(tmp_path: Pa
         "project", None, tmp_path, OwnTable(tmp_path / "table.csv", sequence="user", order="time", targets=["item"])
     )
     assert said[0] == "table.csv: 200 rows, 1 sequence of `user`, ordered by `time`"
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (r'"a 12\" nut"', "line 22 has a quote within a quoted value that is not written twice"),  # MySQL, Spark
+        (r'"nut 12\""', "line 23 has a quote within a quoted value that is not written twice"),
+        ('"a "hex" nut"', "line 22 has a quote within a quoted value that is not written twice"),
+        ('a 12" nut', "line 22 has a quote in a value that is not quoted"),
+    ],
+)
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_quotes_that_are_not_written_twice_are_named(tmp_path: Path, separator: str, value: str, what: str) -> None:
+    """Polars drops such quotes, or joins the lines up to the next one."""
+    lines = [HEADER, *(ROW.format(n) for n in range(20)), f"anna;20;{value}", f"anna;21;{value}", "anna;22;nut"]
+    ((found, fix),) = refused(tmp_path, ("\n".join(lines) + "\n").replace(";", separator).encode())
+    assert found == what
+    assert "that quote twice" in fix
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.text('a"\\,\n ', max_size=4), min_size=2, max_size=2), min_size=1, max_size=5), st.data())
+def test_what_the_csv_module_writes_has_its_quotes_in_their_places(rows: list[list[str]], data: st.DataObject) -> None:
+    """The blocks of the file end anywhere."""
+    text = io.StringIO()
+    mark = data.draw(st.sampled_from(["", "\ufeff"]))
+    csv.writer(text, lineterminator=data.draw(st.sampled_from(["\n", "\r\n"]))).writerows(rows)
+    with NamedTemporaryFile(suffix=".csv") as file:
+        file.write((mark + text.getvalue()).encode())
+        file.flush()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(damaged_csv, "_BLOCK_BYTES", data.draw(st.integers(1, 5)))
+            assert not damaged_csv._may_have_bad_quotes(Path(file.name), ",")
+        check_quotes(Path(file.name), ",", shown=Path(file.name))

@@ -1,5 +1,6 @@
 """A table beside the events gives what the same columns in the table of events would give."""
 
+import gzip
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -35,9 +36,16 @@ def content(project: Project) -> dict[str, Any]:
     return about | {"splits": [project.split(i).to_dict(as_series=False) for i in range(3)]}
 
 
-@pytest.mark.parametrize("memory_bytes", [1 << 30, 4000])
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-@pytest.mark.parametrize("text_ids", [False, True])
+@pytest.mark.parametrize(
+    ("text_ids", "suffix", "memory_bytes"),
+    [
+        (False, "csv", 1 << 30),
+        (True, "csv", 1 << 30),
+        (True, "parquet", 1 << 30),
+        (False, "parquet", 16_000),
+        (True, "csv", 16_000),
+    ],
+)
 def test_a_table_equals_columns_of_the_events(project: Project, text_ids: bool, suffix: str, memory_bytes: int) -> None:
     events = shuffled_table(text_ids=text_ids)
     beside = labels(events)
@@ -51,6 +59,9 @@ def test_a_table_equals_columns_of_the_events(project: Project, text_ids: bool, 
 
     path = project.write(events, f"events.{suffix}")
     table = project.write(beside, f"labels.{suffix}")
+    if suffix == "csv":  # another form than that of the events
+        table = table.with_suffix(".csv.gz")
+        table.write_bytes(gzip.compress(beside.write_csv(separator=";").encode()))
     metadata = project.run(
         path,
         selected_columns=["kind", "price"],

@@ -167,7 +167,7 @@ def test_of_a_folder_the_txt_files_are_read_and_where_it_has_none_all(project: P
     write(project, "A tale.", "code/tale.TXT")
     run(project, folder, split_ratios=[1.0])
     assert own_text(project, 0) == "A tale."
-    assert project.lines[0] == "note: 2 files that do not end in .txt are left out (.py, README)"
+    assert project.lines[0] == "note: 2 files of the folder left out: their names do not end in .txt (.py, README)"
 
 
 @pytest.mark.parametrize(

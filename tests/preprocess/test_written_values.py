@@ -308,6 +308,51 @@ def test_a_file_without_values_has_no_say_in_types(project: Project) -> None:
     assert metadata.column_types == {"kind": "String", "x": "Float64"}
 
 
+def test_a_typed_file_without_values_has_no_say_in_types(project: Project) -> None:
+    frame = pl.DataFrame({"sequenceId": [1, 1], "itemPosition": [1, 2], "kind": ["a", "b"], "x": [1.5, 2.5]})
+    no_value = frame.with_columns(sequenceId=2, x=pl.lit(None, pl.String))
+    no_row = frame.head(0).with_columns(x=pl.lit([1]), kind=pl.lit(1.5))
+    for name, each in (("1", frame), ("2", no_value), ("3", no_row)):
+        project.write(each, f"days/{name}.parquet")
+    metadata = project.run(
+        project.root / "raw" / "days", read_format="parquet", split_ratios=[1.0], fill_null={"x": "mean"}
+    )
+    assert metadata.column_types == {"kind": "String", "x": "Float64"}
+    assert metadata.selected_columns_statistics["x"]["mean"] == 2
+
+
+def test_instants_and_local_times_are_not_mixed(project: Project) -> None:
+    frame = pl.DataFrame({"sequenceId": [1, 1], "itemPosition": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "k": "a"})
+    project.write(frame, "days/1.parquet")
+    project.write(frame.with_columns(pl.col("itemPosition").dt.replace_time_zone("UTC")), "days/2.parquet")
+    with pytest.raises(DataError, match="`itemPosition` has a time zone in one file and none in another"):
+        project.run(project.root / "raw" / "days", read_format="parquet")
+
+
+def test_columns_that_only_later_files_have_are_named(project: Project) -> None:
+    path = project.write_text("sequenceId,itemPosition,kind\n1,1,a\n1,2,b\n", "days/1.csv")
+    project.write_text("sequenceId,itemPosition,kind,x\n2,1,a,1.5\n2,2,b,2.5\n", "days/2.csv")
+    metadata = project.run(path.parent, split_ratios=[1.0])
+    assert [*metadata.columns] == ["kind"]
+    assert "note: left out, because 1.csv does not have them: x (in 2.csv)" in project.lines
+
+
+@pytest.mark.parametrize("values", [["١٢", "٣"], ["٣.٥", "١.٢"], ["12", "٣"], ["3.5"] * 1200 + ["١.٢"]])
+def test_digits_of_other_scripts_are_text(project: Project, values: list[str]) -> None:
+    """Polars takes them for numbers, and then cannot read them."""
+    metadata = project.run(project.write_text(columns(values)), split_ratios=[1.0])
+    assert metadata.categories("x") == sorted({*values})
+
+
+def test_numbers_with_a_unit_are_named(project: Project) -> None:
+    project.run(project.write_text(columns([f"{n / 10} kg" for n in range(30)])), split_ratios=[1.0])
+    said = [line for line in project.lines if "the unit" in line]
+    assert len(said) == 1 and "column `x`" in said[0] and "the unit `kg` (`0.0 kg`)" in said[0]
+    codes = [f"{n}{letter}" for n in range(1, 30) for letter in "AB"]
+    project.run(project.write_text(columns(codes)), split_ratios=[1.0])
+    assert not any("the unit" in line for line in project.lines)
+
+
 def test_each_column_is_listed_with_its_kind(project: Project) -> None:
     project.run(project.write_text(columns(["1.5", "2.5", "3"])), split_ratios=[1.0])
     assert "categorical: kind (text, 2 values)" in project.lines

@@ -34,6 +34,14 @@ def test_values_that_differ_in_case_or_blanks_only(tmp_path) -> None:
     assert "` item  3 ` and `ITEM 3` and `Item 3`" in of_item
 
 
+@pytest.mark.parametrize("n_weights", [50, 100_000])
+def test_numbers_with_a_unit_are_called_so(n_weights, tmp_path) -> None:
+    """Also where they are so many that the column is left out."""
+    rows = [(*row, f"{number % n_weights} kg") for number, row in enumerate(visits())]
+    (of_weight,) = warned(said(tmp_path, rows, "user,step,item,weight", targets=["item"]))
+    assert "`weight` looks like numbers with the unit `kg` (`0 kg`)" in of_weight
+
+
 @pytest.mark.parametrize(("n_texts", "use"), [(900, "left out"), (60, "input"), (20, "input")])
 def test_free_text_is_called_so(n_texts, use, tmp_path) -> None:
     rows = [(*row, f"a long remark of a clerk about number {number % n_texts}") for number, row in enumerate(visits())]

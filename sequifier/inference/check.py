@@ -41,7 +41,6 @@ class Job:
         source: the events.
         request: what is computed.
         name: of the outputs.
-        plain_name: the same without the input, as names of Sequifier v1 were.
     """
 
     path: Path
@@ -50,7 +49,6 @@ class Job:
     source: Source
     request: Request
     name: str
-    plain_name: str
 
 
 def check_jobs(config: InferConfig, log: Log) -> list[Job]:
@@ -143,7 +141,7 @@ def _job(
     is_mixed = len({target.of_sequence for target in shape.targets}) > 1
     ending = "-sequences" if of_sequences and is_mixed else ""
     name = output_name(path, file, source.path, config.root) + ending
-    return Job(path, file, targets, source, request, name, path.stem + ending)
+    return Job(path, file, targets, source, request, name)
 
 
 def _problems_of_config(config: InferConfig) -> Iterator[Problem]:

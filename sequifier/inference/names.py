@@ -5,7 +5,7 @@ the file or folder without its suffix. `outputs/inputs/NAME.txt` holds the path 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,25 +48,29 @@ def claim(name: str, model: Path, source: Path, root: Path) -> None:
         write_text(_note(name, root), _shown(source.resolve(), root) + "\n")
 
 
-def link(plain: Mapping[Path, Path]) -> None:
+def link(outputs: Iterable[Path], name: str, model: str) -> None:
     """Link names without an input to the newest outputs, unless outputs of the default split have these names.
 
     Sequifier v1 had no other names: a script that reads them finds the newest predictions.
 
     Args:
-        plain: path without an input in its name -> the output; the first one is the table of predictions or embeddings.
+        outputs: files that Sequifier v1 wrote too: the table of predictions or embeddings, and the probabilities.
+        name: the common part of their names, from `output_name`.
+        model: the stem of the model, which is their common part in v1.
     """
+    if name == model:
+        return
+    plain = {path.with_name(path.name.replace(name, model, 1)): path for path in outputs}
     first = next(iter(plain))
     bare = first.name.removesuffix(".csv").removesuffix(".parquet")
     formats = [first.with_name(bare + ending) for ending in ("", ".csv", ".parquet")]
     if any(path.exists() and not path.is_symlink() for path in formats):
         return
-    for name, outputs in plain.items():
+    for path, output in plain.items():
         with suppress(OSError):  # some file systems have no links
-            if name.is_symlink():
-                name.unlink()
-            if outputs.exists():
-                name.symlink_to(outputs.name)
+            if path.is_symlink():
+                path.unlink()
+            path.symlink_to(output.name)
 
 
 def _names(model: str, place: Path, stem: str) -> Iterator[str]:

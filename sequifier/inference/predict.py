@@ -129,10 +129,8 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         path.unlink(missing_ok=True)
     predictions = outputs.main.path
     probabilities, top = ([table.path for table in each.values()] for each in (outputs.probabilities, outputs.top))
-    if job.name != job.plain_name:
-        paths = (predictions, *probabilities, *top, *([] if table is None else [table]))
-        plain = {path.with_name(path.name.replace(job.name, job.plain_name, 1)): path for path in paths}
-        link(plain | {evaluation_path.with_name(f"{job.plain_name}-evaluation.json"): evaluation_path})
+    if not job.request.of_sequences:  # Sequifier v1 predicted events alone
+        link((predictions, *probabilities), job.name, job.path.stem)
     unknown = {column: count for column, count in reader.unknown.items() if count}
     result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown, table)
     _report(result, config, job, reader, log)

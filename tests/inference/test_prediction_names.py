@@ -11,7 +11,6 @@ from tests.support.shop import preprocess_shop, write_shop
 from tests.support.trained_shop import infer, model, new_rows
 
 PLAIN = Path("outputs/predictions/sequifier-one-best-1-predictions.csv")
-EVALUATION = Path("outputs/predictions/sequifier-one-best-1-evaluation.json")
 
 
 def written() -> dict[Path, str]:
@@ -66,9 +65,7 @@ def test_without_the_default_split_the_plain_name_leads_to_the_newest(trained: P
         assert read(plain).height == n
     (split,) = infer(model("one"), data_path="data/shop-split0.parquet", write_format=write_format)
     assert read(plain).equals(read(split.predictions))
-    assert EVALUATION.exists()
     infer(model("one"), data_path="raw/table2.csv", read_format="raw", write_format=write_format)
-    assert not EVALUATION.exists(), "the evaluation of other predictions is not beside these"
     assert read(plain).height == 2
     before = written()
     (default,) = infer(model("one"), write_format=write_format)
@@ -77,7 +74,14 @@ def test_without_the_default_split_the_plain_name_leads_to_the_newest(trained: P
     assert before.items() <= written().items()
     infer(model("one"), data_path="raw/table2.csv", read_format="raw", write_format=write_format)
     assert not plain.is_symlink()
-    assert EVALUATION.exists()
+
+
+def test_only_files_that_version_1_wrote_have_links_without_the_input(trained: Path) -> None:
+    infer(model("one"), data_path="data/shop-split0.parquet", output_probabilities=True, top_k=2, evaluate_by=["item"])
+    links = {path.as_posix() for path in Path("outputs").rglob("*") if path.is_symlink()}
+    name = "sequifier-one-best-1"
+    assert links == {PLAIN.as_posix(), f"outputs/probabilities/{name}-item-probabilities.csv"}
+    assert [path.name for path in Path("outputs/top_k").iterdir()] == [f"{name}-shop-split0-item-top_k.csv"]
 
 
 def test_folders_of_shards_are_named_and_linked_like_files(trained: Path) -> None:

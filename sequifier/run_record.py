@@ -30,12 +30,12 @@ from sequifier.prepare import Prepared
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.forecasts import some_forecasts
 from sequifier.training.log_lines import (
+    baseline_lines,
     digits,
-    epoch_line,
-    evaluation_line,
+    epoch_lines,
+    evaluation_lines,
     share_lines,
     step_line,
-    validation_text,
     with_class_names,
 )
 
@@ -144,7 +144,8 @@ class RunRecord:
         scores = [(name, each.scores) for name, each in ready.baselines.items() if needed <= each.scores.keys()]
         if scores:  # an error that is infinite is not among them
             name, best = min(scores, key=lambda item: sign * item[1][config.metric])
-            log(f"best baseline: {validation_text(best, config.metric)} ({name.removeprefix(PREFIX)})")
+            for line in baseline_lines(name.removeprefix(PREFIX), best, config.metric):
+                log(line)
         for entry in progress.entries():
             self._experiment.add_metrics(with_class_names(entry, ready.metadata.id_maps))
         if progress.step:
@@ -157,9 +158,11 @@ class RunRecord:
             fields = with_class_names(fields, self._ready.metadata.id_maps)
             entry = {key: value for key, value in fields.items() if key not in ("epochs", "is_best")}
             self._experiment.add_metrics(entry)
-            shown = epoch_line if event == "epoch" else evaluation_line
-            self.log(shown(fields, self._ready.config.metric))
-            for line in share_lines(fields.get("class_shares", {})):
+            results = epoch_lines if event == "epoch" else evaluation_lines
+            for line in (
+                *results(fields, self._ready.config.metric),
+                *share_lines(fields.get("class_shares", {})),
+            ):
                 self.log(line)
         elif event == "step" and fields["step"] != fields["steps"]:
             self.log(step_line(fields), echo=False)

@@ -178,10 +178,9 @@ class TrainingProgress(BarDisplay):
 
 
 def _left(of_epoch: float | None, of_run: float | None) -> str:
-    """How long epoch and run still take: `12 s left, 4 min in all`."""
-    if of_epoch is None or of_run is None:
-        return "" if of_run is None else f"{duration(of_run)} left in all"
-    return f"{duration(of_epoch)} left, {duration(of_run)} in all"
+    """How long epoch and run still take: `epoch 12 s, run 4 min left`."""
+    parts = [f"{what} {duration(left)}" for what, left in (("epoch", of_epoch), ("run", of_run)) if left is not None]
+    return f"{', '.join(parts)} left" if parts else ""
 
 
 def _bar(console: Console) -> Progress:

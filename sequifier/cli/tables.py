@@ -109,10 +109,10 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         out.print(f"{which} {root / model.path}", markup=False)
         out.print(f"             {model.text}", markup=False)
     if model is not None and model.path.endswith(".onnx") and Path("configs/infer.yaml").is_file():
-        out.print(f"predict with it: {command_line('infer', '--model-path', root / model.path)}", markup=False)
+        out.print(f"to predict:  {command_line('infer', '--model-path', root / model.path)}", markup=False)
     out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
     if winner.first.config_path:
-        out.print(f"train it again: {command_line('train', '--config-path', winner.first.config_path)}", markup=False)
+        out.print(f"to retrain:  {command_line('train', '--config-path', winner.first.config_path)}", markup=False)
     again = [row for row in result.rows if row.model_again]
     if again:
         several = f"{len(again)} models are" if len(again) > 1 else "1 model is"

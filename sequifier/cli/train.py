@@ -107,5 +107,5 @@ def command(
             echo(root / path)
     best = result.files.get("best_onnx")
     if best is not None and verbose is not False and Path("configs/infer.yaml").is_file():
-        echo(f"predict with it: {command_line('infer', '--model-path', root / best)}", err=True)
+        echo(f"to predict: {command_line('infer', '--model-path', root / best)}", err=True)
     return 0

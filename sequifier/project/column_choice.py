@@ -43,7 +43,8 @@ _CODE_WORDS = _ID_WORDS | _words(
 _MEASURE_WORDS = _words(
     "price amount cost total sum value qty quantity count duration seconds minutes ms age weight height length width "
     "distance size temp temperature score rate balance income salary revenue sales volume speed delay pct percent "
-    "cents bytes pressure power load usage consumption profit tax discount"
+    "cents bytes pressure power load usage consumption profit tax discount rpm voltage current "
+    "humidity vibration torque frequency altitude"
 )
 
 

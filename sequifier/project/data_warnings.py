@@ -1,14 +1,16 @@
 """What in a user's table is probably a mistake, or not for a model to read: with its number, and what to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
+from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR
 from sequifier.percent import counted
 from sequifier.printable import shown_text
 from sequifier.project.column_choice import Choice
 from sequifier.project.column_facts import EXACT_VALUES, Facts
 from sequifier.project.keys import Keys
-from sequifier.project.time_choice import UNIX_SECONDS
+from sequifier.project.time_choice import UNIX_SECONDS, has_usual_years
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +33,12 @@ def data_warnings(
         yield (
             f"`{keys.order}` looks like {unit} since 1970; write them as dates (2013-01-31 17:05:00.123) to use times "
             "between events, hours and weekdays"
+        )
+    if keys.order is not None and isinstance((order := facts[keys.order]).lowest, date) and not has_usual_years(order):
+        years = f"{order.lowest.year} to {order.highest.year}"
+        yield (
+            f"`{keys.order}` has the years {years}; times between events, hours and weekdays need years from "
+            f"{FIRST_YEAR} to {LAST_YEAR}: to use them, shift all dates by the same number of weeks"
         )
     used = [choice for choice in choices if choice.use == "categorical"]
     for choice in used:

@@ -160,10 +160,11 @@ class Findings:
         if order is None:
             lines.append("its rows are in order, and are numbered from 0 in each sequence")
         if lengths.n_repeated:
+            have = "row has" if lengths.n_repeated == 1 else "rows have"
+            example = f" ({lengths.example})" if lengths.example else ""
             lines.append(
-                f"{lengths.n_repeated:,} of {self.n_rows:,} rows have the `{order}` of another row of their sequence"
-                + (f" ({lengths.example})" if lengths.example else "")
-                + "; they keep the order of the table"
+                f"{lengths.n_repeated:,} {have} the `{order}` of another one of the same sequence{example}; they keep "
+                "the order of the table"
             )
         if self.n_identical:
             lines.append(

@@ -1,7 +1,7 @@
 """`sequifier make`: a new project folder with configs for every command."""
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -33,8 +33,8 @@ CONFIGS: dict[str, type[BaseModel]] = {
 }
 """The config file of each command, in the order in which a project uses them."""
 
-_CONFIG_FILES = ", ".join(f"configs/{file}" for file in CONFIGS)
-_SEARCH = ("sequifier preprocess", "sequifier hyperparameter-search")
+COMMANDS = ("sequifier preprocess", "sequifier hyperparameter-search")
+"""The commands that follow, for most projects."""
 
 TOPICS = 466_000
 """Length of the text of the example, about, in characters."""
@@ -46,7 +46,7 @@ class Example:
 
     data: str  # name of its file in data/
     write: Callable[[Path], None]
-    next: tuple[str, ...] = _SEARCH
+    next: tuple[str, ...] = COMMANDS
 
 
 EXAMPLES: dict[str, Example] = {
@@ -98,20 +98,11 @@ def make(name: str, example: str | None, folder: Path, data: OwnTable | None = N
         return (_from_text if is_text(data.path) else _from_table)(name, project, data)
     _write(project, configs(example))
     if example is None:
-        return [
-            f"made {name}/ with {_CONFIG_FILES}",
-            "next:",
-            f"  put your table of events into {name}/data",
-            "  replace each PLEASE FILL in the configs",
-            *_commands(name, _SEARCH),
-        ]
+        todo = f"put your table of events into {name}/data", "replace each PLEASE FILL in the configs"
+        return _made(name, todo=todo)
     chosen = EXAMPLES[example]
     chosen.write(project / "data" / chosen.data)
-    return [
-        f"made {name}/ with data/{chosen.data} and {_CONFIG_FILES}",
-        "next:",
-        *_commands(name, chosen.next),
-    ]
+    return _made(name, what=f"data/{chosen.data} and ", commands=chosen.next)
 
 
 def configs(example: str | None) -> dict[str, str]:
@@ -137,12 +128,7 @@ def _from_text(name: str, project: Path, data: OwnTable) -> list[str]:
     n_characters, what, prompt = measure(data.path)
     path = path_from(project, data.path)
     _write(project, _text_configs(text_values(path, model_name(name), n_characters, prompt)))
-    return [
-        what,
-        f"made {name}/ with {_CONFIG_FILES}",
-        "next:",
-        *_commands(name, EXAMPLES["text"].next),
-    ]
+    return [what, *_made(name, commands=EXAMPLES["text"].next)]
 
 
 def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
@@ -159,18 +145,16 @@ def _from_table(name: str, project: Path, data: OwnTable) -> list[str]:
             folder=Path(folder),
         )
     _write(project, {file: annotate(proposal.configs[file], model) for file, model in CONFIGS.items()})
-    return [
-        *proposal.lines,
-        f"made {name}/ with {_CONFIG_FILES}",
-        "next (check configs/preprocess.yaml first: it lists the use of each column):",
-        *_commands(name, _SEARCH),
-    ]
+    todo = (f"check {name}/configs/preprocess.yaml: it lists the use of each column",)
+    return [*proposal.lines, *_made(name, todo=todo)]
 
 
-def _commands(name: str, commands: Sequence[str]) -> Iterator[str]:
-    """The commands that continue in a new project."""
-    yield f"  cd {shlex.quote(name)}"
-    yield from (f"  {command}" for command in commands)
+def _made(name: str, *, what: str = "", todo: Sequence[str] = (), commands: Sequence[str] = COMMANDS) -> list[str]:
+    """Say what was made, besides configs, and what to do next."""
+    kinds = [file.removesuffix(".yaml") for file in CONFIGS]
+    files = f"configs/ ({', '.join(kinds[:-1])} and {kinds[-1]})"
+    steps = (*todo, f"cd {shlex.quote(name)}", *commands)
+    return [f"made {name}/ with {what}{files}", "next:", *(f"  {step}" for step in steps)]
 
 
 def _write(project: Path, texts: Mapping[str, str]) -> None:

@@ -45,7 +45,7 @@ def summary(found: Findings) -> Iterator[str]:
         yield found.forecast.why
         if found.stride > 1:
             yield f"training starts a forecast every {found.stride} events (window_stride), validation at each event"
-    yield from (f"{line}" for line in (found.metric.why, found.metric.why_seen) if line)
+    yield from filter(None, (found.metric.why, found.metric.why_seen))
     counts = found.keys.lengths.counts
     n_validation = int((len(counts) if found.labels else sum(counts)) * found.split.ratios[1])
     if n_validation < _FEW_TARGETS:

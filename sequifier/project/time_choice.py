@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR
 from sequifier.config.time_features import SECONDS, TimeFeature, TimeUnit
 from sequifier.project.column_facts import Facts
+from sequifier.project.inspect_columns import InspectedColumn
 from sequifier.project.keys import Keys
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class TimeChoice:
     why: str = ""
 
 
-def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys: Keys) -> TimeChoice:
+def choose_time_features(
+    rows: "pl.LazyFrame", facts: Mapping[str, Facts], inspected: Mapping[str, InspectedColumn], keys: Keys
+) -> TimeChoice:
     """Choose the time features.
 
     Dates that order the events have features. Where a number orders them, or the rows are in order, the first column of
@@ -52,6 +55,7 @@ def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys:
     Args:
         rows: the rows with the types of their values.
         facts: statistics of each column.
+        inspected: the kind of each column.
         keys: the sequence and the order column.
     """
     is_position = keys.order is not None and facts[keys.order].kind in OF_KIND
@@ -64,20 +68,25 @@ def choose_time_features(rows: "pl.LazyFrame", facts: Mapping[str, Facts], keys:
         found = facts[column]
         if not isinstance(found.lowest, date):  # text that looks like dates, but cannot be read as dates
             continue
-        if found.n_missing or not (found.lowest.year >= FIRST_YEAR and found.highest.year <= LAST_YEAR):
+        if found.n_missing or not has_usual_years(found):
             continue
         if column != keys.order and not _follows_order(rows, column, keys, found.n_rows):
             continue
         unit = "days" if found.kind == "date" else _unit(rows, column, keys)
         what = "orders the events" if column == keys.order else "is the time of the events: it never goes back"
         why = f"`{column}` {what}"
-        if found.kind == "datetime":
-            why += "; where it has offsets from UTC, hours are those of UTC (time_zone makes them local)"
+        if inspected[column].is_instant:
+            why += "; hours are those of UTC (time_zone makes them local)"
         return TimeChoice({column: OF_KIND[found.kind]}, unit, is_position, why)
     if keys.order is not None and are_unix_seconds(facts[keys.order]):
         why = f"`{keys.order}` has seconds since 1970; write them as dates to use hours and weekdays too"
         return TimeChoice({keys.order: ("gap",)}, "none", is_position=True, why=why)
     return TimeChoice()
+
+
+def has_usual_years(found: Facts) -> bool:
+    """Whether all dates of a column are in the years for which time features are computed."""
+    return bool(found.lowest.year >= FIRST_YEAR and found.highest.year <= LAST_YEAR)
 
 
 def are_unix_seconds(found: Facts) -> bool:

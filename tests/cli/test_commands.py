@@ -41,7 +41,7 @@ def test_results_go_to_stdout_and_progress_to_stderr_in_plain_lines(run: Run, ra
     assert "\x1b" not in done.err, "no colours or bars in a pipe"
     assert " step " not in done.err
     best = "models/sequifier-tiny-best-2.onnx"
-    assert done.err.endswith(f"predict with it: sequifier infer --model-path {best}\n")
+    assert done.err.endswith(f"to predict: sequifier infer --model-path {best}\n")
     done = run("train", "--verbose", "-D", "training_spec.log_interval=1")
     assert " step 1/" in done.err
     done = run("infer")

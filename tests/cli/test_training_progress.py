@@ -52,9 +52,9 @@ def test_a_pipe_has_a_line_every_30_seconds_of_an_epoch(clock: Clock, capsys: py
         clock.set(second)
         show("step", **step(second // 2 + 1))
     assert capsys.readouterr().err.splitlines() == [
-        "epoch 1/10  step 16/100  loss 1.7500  9 windows/s  3 min left, 33 min in all",
-        "epoch 1/10  step 31/100  loss 1.7500  9 windows/s  2 min left, 32 min in all",
-        "epoch 1/10  step 46/100  loss 1.7500  9 windows/s  2 min left, 32 min in all",
+        "epoch 1/10  step 16/100  loss 1.7500  9 windows/s  epoch 3 min, run 33 min left",
+        "epoch 1/10  step 31/100  loss 1.7500  9 windows/s  epoch 2 min, run 32 min left",
+        "epoch 1/10  step 46/100  loss 1.7500  9 windows/s  epoch 2 min, run 32 min left",
     ], "10 s for 5 steps"
     clock.set(100)
     show("step", **step(51))
@@ -73,7 +73,7 @@ def test_a_limit_of_steps_and_a_new_epoch_count_in_the_time_left(
         clock.set(second)
         show("step", **step(number, epoch))
     lefts = [line.partition("9 windows/s")[2] for line in capsys.readouterr().err.splitlines()]
-    assert lefts == ["", "  1 s left, 30 s in all", "  40 s left in all", "  80 s left, 17 s in all"]
+    assert lefts == ["", "  epoch 1 s, run 30 s left", "  run 40 s left", "  epoch 80 s, run 17 s left"]
 
 
 def test_a_stage_that_takes_over_a_second_is_named(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_a_terminal_has_a_bar_of_the_epoch_and_names_each_stage(clock: Clock, wi
         show._bar.refresh()
         (line,) = shown()
         assert line.startswith("epoch 3/10  step 120/400  loss 1.7500 ━")
-        assert line.endswith(" 5 min left, 51 min in all")
+        assert line.endswith(" epoch 5 min, run 51 min left")
         show("log", line="a line")
         assert shown()[0] == "a line"
     assert shown() == ["a line"]

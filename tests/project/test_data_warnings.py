@@ -78,3 +78,26 @@ def test_fractions_of_seconds_since_1970_are_called_so(factor: int, unit: str | 
     rows = [(user, (1_700_000_000 + 60 * step) * factor + step, item) for user, step, item in visits()]
     lines = warned(said(tmp_path, rows, "user,ts,item"))
     assert [unit] == [line.split("looks like ")[1].split(" since")[0] for line in lines] if unit else lines == []
+
+
+@pytest.mark.parametrize(("zone", "remark"), [("", False), ("Z", True)])
+def test_hours_of_utc_are_mentioned_where_times_have_offsets(zone: str, remark: bool, tmp_path: Path) -> None:
+    rows = [(user, f"2024-03-{1 + step // 24:02d}T{step % 24:02d}:05:00{zone}", item) for user, step, item in visits()]
+    lines = said(tmp_path, rows, "user,at,item")
+    (why,) = [line for line in lines if line.startswith("    computed, because `at` orders the events")]
+    assert ("hours are those of UTC" in why) == remark
+
+
+def test_years_without_time_features_are_named(tmp_path: Path) -> None:
+    """De-identified records of hospitals have such years."""
+    rows = [(user, f"2150-03-{1 + step:02d}", item) for user, step, item in visits()]
+    (line,) = warned(said(tmp_path, rows, "user,day,item"))
+    assert "`day` has the years 2150 to 2150" in line and "1900 to 2099" in line
+
+
+def test_the_next_commands_can_be_copied_also_for_a_name_with_a_space(tmp_path: Path) -> None:
+    data = tmp_path / "events.csv"
+    data.write_text("user,step,item\n" + "".join(f"{user},{step},{item}\n" for user, step, item in visits()))
+    lines = make("my project", None, tmp_path, OwnTable(data))
+    assert "  cd 'my project'" in lines
+    assert max(len(line) for line in lines[lines.index("next:") - 1 :]) < 100

@@ -164,7 +164,7 @@ def test_positions_that_repeat_keep_the_order_of_the_table(tmp_path) -> None:
     preprocess = configs["preprocess.yaml"]
     assert (preprocess.position_column, preprocess.repeated_positions) == ("day", "keep")
     assert any(
-        "36 of 40 rows have the `day` of another row of their sequence (user 7 at day 1: 10 rows)" in x for x in lines
+        "36 rows have the `day` of another one of the same sequence (user 7 at day 1: 10 rows)" in x for x in lines
     )
 
 

@@ -1,7 +1,7 @@
 """Lines that people read."""
 
 from sequifier.printable import printable
-from sequifier.training.log_lines import digits, epoch_line, evaluation_line, share_lines
+from sequifier.training.log_lines import baseline_lines, digits, epoch_lines, evaluation_lines, share_lines
 
 
 def test_a_sample_cannot_command_the_terminal() -> None:
@@ -31,29 +31,40 @@ def test_the_metric_that_ranks_is_beside_the_loss() -> None:
         "seconds": {"training": 1.0, "validation": 0.5},
         "is_best": True,
     }
-    before, after = (
-        "epoch 2/10  train loss 5.2500  validation loss 6.5000  ",
-        "  learning rate 0.001  1.5 s  best so far",
-    )
-    assert epoch_line(entry, "val_item_ndcg_10") == f"{before}val_item_ndcg_10 0.039123{after}"
+    before, after = "epoch 2/10  train loss 5.2500  validation loss 6.5000  ", "  1.5 s  best so far"
+    assert epoch_lines(entry, "val_item_ndcg_10") == [f"{before}val_item_ndcg_10 0.039123{after}"]
     for metric in ("val_loss", "val_item_accuracy"):
-        assert epoch_line(entry, metric) == f"{before}accuracy of item 12.5 %{after}"
-    within = evaluation_line({**entry, "epoch": 1.5, "is_best": False}, "val_item_ndcg_10")
-    assert within == (
-        "epoch 1.50/10 step 30  train loss 5.2500  validation loss 6.5000  val_item_ndcg_10 0.039123  "
-        "learning rate 0.001"
-    )
+        assert epoch_lines(entry, metric) == [f"{before}accuracy of item 12.5 %{after}"]
+    within = evaluation_lines({**entry, "epoch": 1.5, "is_best": False}, "val_item_ndcg_10")
+    assert within == ["epoch 1.50/10 step 30  train loss 5.2500  validation loss 6.5000  val_item_ndcg_10 0.039123"]
 
 
 def test_each_target_has_a_metric_of_its_kind() -> None:
     entry = {"epoch": 0.5, "epochs": 2, "step": 3, "train_loss": 2.0, "val_loss": 1.0, "is_best": False}
     entry |= {"val_price_mae": 3.0, "val_price_mae_step_1": 2.0, "val_item_accuracy": 0.5, "val_item_ndcg_5": 0.25}
-    entry |= {"val_gap_mae": 8.0, "val_gap_rmse": 9.0, "val_gap_crps": 7.0, "learning_rate": 0.001}
-    before, rate = "epoch 0.50/2 step 3  train loss 2.0000  validation loss 1.0000", "learning rate 0.001"
+    entry |= {"val_gap_mae": 8.0, "val_gap_rmse": 9.0, "val_gap_crps": 7.0}
+    before = "epoch 0.50/2 step 3  train loss 2.0000  validation loss 1.0000"
     price, item, gap = "mae of price 3.0000", "accuracy of item 50.0 %", "crps of gap 7.0000"
     for metric, shown in (
         *((metric, [price, item, gap]) for metric in ("val_loss", "val_price_mae", "val_gap_crps")),
         ("val_item_ndcg_5", ["val_item_ndcg_5 0.25000", price, gap]),
         ("val_price_mae_step_1", ["val_price_mae_step_1 2.0000", item, gap]),
     ):
-        assert evaluation_line(entry, metric) == "  ".join([before, *shown, rate])
+        assert "".join(evaluation_lines(entry, metric)) == "  ".join([before, *shown])
+
+
+def test_metrics_of_many_targets_are_below_and_no_line_is_long() -> None:
+    metrics = {f"val_{target}_mae": 12.5 for target in ("temperature", "pressure", "vibration", "time_gap", "x" * 90)}
+    entry = {"epoch": 3, "epochs": 10, "train_loss": 2.0, "val_loss": 1.0, "is_best": True, **metrics}
+    of_targets = [
+        "  mae of temperature 12.500  mae of pressure 12.500  mae of vibration 12.500  mae of time_gap 12.500",
+        f"  mae of {'x' * 90} 12.500",
+    ]
+    assert epoch_lines({**entry, "seconds": {"training": 1.0, "validation": 0.5}}, "val_loss") == [
+        "epoch 3/10  train loss 2.0000  validation loss 1.0000  1.5 s  best so far",
+        *of_targets,
+    ]
+    assert baseline_lines("last value", entry, "val_loss") == [
+        "best baseline: last value  validation loss 1.0000",
+        *of_targets,
+    ]

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from sequifier.cli.main import COMMANDS, cli
+from sequifier.config.help.explain import all_fields
 from sequifier.config.loading.kinds import KINDS, kind_of
 from sequifier.config.loading.load import load
 from tests.support.docs_scripts import docs_script
@@ -98,3 +99,17 @@ def options_of(command: str) -> set[str]:
 def test_each_decision_has_a_number_of_its_own() -> None:
     numbers = sorted(path.name[:3] for path in (ROOT / "docs" / "decisions").glob("*.md"))
     assert all(number.isdecimal() for number in numbers) and len(set(numbers)) == len(numbers)
+
+
+def test_the_page_for_users_of_other_libraries_names_fields_that_exist() -> None:
+    page = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    ours = " ".join(line.split("|")[-2] for line in page.splitlines() if line.startswith("| "))
+    codes = re.findall(r"`([^`]+)`", ours)
+    named = {code for code in codes if re.fullmatch("[a-z_.]+", code)}
+    named |= {name for code in codes for name in re.findall(r"(?:^|[{ ])([a-z_.]+)(?=: |=)", code)}
+    in_values = (
+        "sample grid name type weight_decay momentum low high log sampled negatives by candidates infer unknown linear"
+    )
+    fields = {place.key for place in all_fields()} | {place.name for place in all_fields()}
+    assert named - set(in_values.split()) <= fields
+    assert {"prediction_horizon", "start_with", "split_events", "gradient_clip", "execution.devices"} <= named

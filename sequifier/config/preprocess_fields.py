@@ -164,7 +164,7 @@ class PreprocessFields(ProjectConfig):
             interacts="selected_columns; target_columns of train, which may name them",
             change="to the labels and attributes of whole sequences",
             synonyms="static_columns static_features static_covariates static_reals static_categoricals attributes "
-            "sequence_level_columns context_columns trace_attributes",
+            "sequence_level_columns context_columns trace_attributes stat_exog_list",
         ),
     )
     sequence_table: SequenceTable | None = Field(

@@ -64,7 +64,7 @@ class ProgressFields(StrictModel):
             may_differ_on_resume=True,
             searchable=True,
             synonyms="patience early_stopping early_stop early_stopping_patience early_stopping_rounds "
-            "n_iter_no_change",
+            "n_iter_no_change stopping_step early_stop_patience_steps",
         ),
     )
     evaluation_context: Literal["full", "split"] = Field(

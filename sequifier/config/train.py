@@ -130,7 +130,7 @@ class TrainConfig(ProjectConfig):
             change="to find out which columns help: search several sets",
             searchable=True,
             old_names=("selected_columns",),
-            synonyms="inputs features feature_columns input_features covariates",
+            synonyms="inputs features feature_columns input_features covariates hist_exog_list past_covariates",
         ),
     )
     target_columns: DistinctColumns = Field(
@@ -218,7 +218,8 @@ class TrainConfig(ProjectConfig):
             searchable=True,
             old_names=("max_seq_len",),
             synonyms="context context_length context_size window window_size window_length block_size max_length "
-            "max_len max_seq_length sequence_length seq_len lookback history_length n_ctx",
+            "max_len max_seq_length sequence_length seq_len lookback history_length n_ctx input_size "
+            "input_chunk_length max_item_list_length",
         ),
     )
     window_stride: int | None = Field(
@@ -261,7 +262,7 @@ class TrainConfig(ProjectConfig):
             "val_price_mae_step_1, and must in a search with several horizons",
             change="to forecast several steps ahead, for example to 24 for the next day of an hourly series",
             searchable=True,
-            synonyms="horizon forecast_horizon n_steps_ahead steps_ahead output_chunk_length max_prediction_length "
+            synonyms="h horizon forecast_horizon n_steps_ahead steps_ahead output_chunk_length max_prediction_length "
             "future_steps forecast_length multi_step",
         ),
     )
@@ -277,7 +278,7 @@ class TrainConfig(ProjectConfig):
             "planned",
             searchable=True,
             synonyms="known_covariates future_covariates known_future_inputs known_reals known_categoricals futr_exog "
-            "dynamic_features time_varying_known regressors exogenous",
+            "futr_exog_list dynamic_features time_varying_known regressors exogenous",
         ),
     )
     metric: str = Field(

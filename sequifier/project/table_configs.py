@@ -118,6 +118,8 @@ def _model_values(found: Findings) -> dict[str, Any]:
     return {
         "targets": inline(list(found.targets)),
         "top": "# The most probable items, in a table of their own.\ntop_k: 10\n" if found.metric.ranks else "",
+        "inputs": "all columns"
+        + (f" but {', '.join(map(shown_name, found.labels))}" if found.labels else ", also past values of the targets"),
         "question": "".join(f"{line}\n" for line in _question(found)),
         "stride": stride if found.stride < found.seq_length else "",
         "dim_model": middle(sizes.dim_model),

@@ -533,10 +533,9 @@ def test_a_target_with_one_value_for_each_sequence_is_a_label(n_customers, metri
     assert "region attribute categorical 3 values" in said
     assert "a target has one value for each sequence, so each split has whole sequences" in said
     assert f"models are compared on only about {n_customers // 10} sequences" in said
-    assert (
-        "# Labels of whole sequences are predicted after each event, and never read.\n"
-        in (tmp_path / "project" / "configs" / "train.yaml").read_text()
-    )
+    text = (tmp_path / "project" / "configs" / "train.yaml").read_text()
+    assert "# Labels of whole sequences are predicted after each event, and never read.\n" in text
+    assert "null: all columns but churned.\n" in text
     monkeypatch.chdir(tmp_path / "project")
     api.preprocess(preprocess, log=quiet)
     small = {"training_spec": configs["train.yaml"].training_spec.model_copy(update={"epochs": 1, "device": "cpu"})}

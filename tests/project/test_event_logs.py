@@ -53,7 +53,7 @@ def test_the_columns_of_a_log_can_be_chosen(tmp_path: Path) -> None:
 def test_times_of_a_log_that_repeat_can_order_its_events(tmp_path: Path) -> None:
     data = write(tmp_path, log_of(claims()).replace("T01:", "T00:"))
     lines = make("project", None, tmp_path, OwnTable(data, order="time:timestamp"))
-    assert any("have the `time:timestamp` of another row" in line for line in lines)
+    assert any("have the `time:timestamp` of another one" in line for line in lines)
     config = load(PreprocessConfig, tmp_path / "project" / "configs" / "preprocess.yaml").config
     assert (config.position_column, config.repeated_positions) == ("time:timestamp", "keep")
 

@@ -154,7 +154,7 @@ def _distribution(found: Findings) -> str:
 
 
 def _pruner(rung: int) -> str:
-    why = f"Models are compared after {counted(rung, 'epoch')}, and the best third of them is trained further, again and again."
+    why = f"Models are compared after {counted(rung, 'epoch')}, and the best third is trained further, again and again."
     return f"# {why}\npruner: {{type: asha, min_epochs: {rung}, reduction: {REDUCTION}}}\n"
 
 

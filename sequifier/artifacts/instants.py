@@ -3,7 +3,7 @@
 Shapes: N events in order, S sequences.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +95,27 @@ def offsets_from_utc(zone: str) -> tuple[Array, Array]:
         before, after = np.where(is_before, middle, before), np.where(is_before, after, middle)
     starts = np.concatenate([[FIRST_INSTANT], after * MICROSECONDS])
     return starts, np.concatenate([found[:1], found[changes + 1]])
+
+
+def shown_twice(position: Any, zone: str | None) -> str:
+    """Return why two rows with one position may be two instants; empty where they are not.
+
+    Args:
+        position: a datetime in UTC, as it is stored; or a number.
+        zone: the time zone of times without an offset from UTC; None: UTC.
+    """
+    import polars as pl
+
+    if zone is None or not isinstance(position, datetime):
+        return ""
+    shown = pl.Series([position]).dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    later = shown.dt.replace_time_zone(None).dt.replace_time_zone(zone, ambiguous="latest")
+    if (later == shown).all():
+        return ""
+    return (
+        f"clocks in {zone} show {later[0]:%H:%M} of {later[0]:%Y-%m-%d} twice, and a time without an offset is the "
+        f"earlier one: write the later one with its offset, {later[0].isoformat()}"
+    )
 
 
 def spans(dates: "pl.Series", positions: "pl.Series | None", offsets: Array, feature: TimeFeature) -> "pl.Series":

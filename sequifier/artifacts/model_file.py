@@ -109,9 +109,7 @@ class ModelFile:
             column for name in used if (column := self.time.derived.get(name)) and column.date_column == POSITION
         ]
         return [
-            column.name
-            for column in of_positions
-            if column.categories or (column.feature == "since_first" and column.name in inputs)
+            column.name for column in of_positions if column.categories or (column.is_elapsed and column.name in inputs)
         ]
 
     @property

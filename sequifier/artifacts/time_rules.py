@@ -47,6 +47,11 @@ class DerivedColumn:
         return CALENDAR.get(self.feature)
 
     @property
+    def is_elapsed(self) -> bool:
+        """Whether it is the time since the beginning of the sequence."""
+        return self.feature in ("since_first", "since_start")
+
+    @property
     def is_target_only(self) -> bool:
         """Whether it is unknown when its event is, so that it may be a target but not an input."""
         return self.feature == "remaining"

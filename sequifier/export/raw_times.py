@@ -115,7 +115,7 @@ def _computed(column: DerivedColumn, given: Mapping[str, Array], n_events: Array
         start = dates.shape[1] - count
         if column.feature == "gap":  # of the sequence's first event it is 0
             others[row, start] = dates[row, start] if start else given[previous_input(column.date_column)][row]
-        if column.feature in ("since_first", "since_start"):
+        if column.is_elapsed:
             others[row] = dates[row, start] if start else given[first_input(column.date_column)][row]
     known = _are_known(dates) & _are_known(others)
     span = np.where(known, dates, 0) - np.where(known, others, 0)

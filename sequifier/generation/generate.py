@@ -27,7 +27,7 @@ POSITION = "itemPosition"
 """Key of the times of generated events among the results."""
 
 NO_TIME = np.iinfo(np.int64).max
-"""The time of an END."""
+"""The time of an END, where times are integers; NaN where they are not."""
 
 _STEPS_TOGETHER = 32
 """Steps whose random numbers are computed in one call, which takes less time."""
@@ -69,7 +69,7 @@ class RunningClock(Protocol):
             values: target -> (n,) generated ids or standardised values.
 
         Returns:
-            The time of each event, (n,) int64, and the columns that follow from it, (n,) each.
+            The time of each event, (n,), and the columns that follow from it, (n,) each.
         """
 
     def keep(self, kept: NDArray[np.int64]) -> None:
@@ -148,8 +148,6 @@ def generate(
         target.name: np.empty(int(n_steps.sum()), np.float32 if target.rules is None else np.int64)
         for target in targets
     }
-    if clock is not None:
-        results[POSITION] = np.empty(int(n_steps.sum()), np.int64)
     probabilities: dict[str, Array] = {}
     n_generated = n_steps.copy()
     for start in range(0, len(order), batch_size):
@@ -160,7 +158,8 @@ def generate(
             places = first[chosen] + step
             found, ends = steps.advance(step, len(chosen))
             if steps.times is not None:
-                results[POSITION][places] = steps.times
+                times = results.setdefault(POSITION, np.empty(int(n_steps.sum()), steps.times.dtype))
+                times[places] = steps.times
             for target, values, probability in found:
                 results[target.name][places] = values
                 if keep_probabilities and target.rules is not None:
@@ -264,7 +263,9 @@ class _Steps:
                 (target, np.where(ends, _at_end(target), values).astype(values.dtype), prediction)
                 for target, values, prediction in results
             ]
-            self.times = None if self.times is None else np.where(ends, NO_TIME, self.times)
+            if self.times is not None:
+                no_time = np.nan if self.times.dtype.kind == "f" else NO_TIME
+                self.times = np.where(ends, no_time, self.times)
         return results, ends
 
     def _uniforms(self, stream: int, step: int) -> NDArray[np.float64]:

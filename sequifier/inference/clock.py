@@ -1,7 +1,7 @@
 """The times of generated events, and the columns that follow from them.
 
 A generated event is as long after the one before it as its `time_gap` says. Its hour, weekday and the like are those of
-its time, and are not predicted on their own.
+its time, and are not predicted on their own. Times are instants, or numbers where positions are numbers.
 Shapes: S sequences, n of them that still need events.
 """
 
@@ -31,12 +31,12 @@ class TimeClock:
 
     Attributes:
         file: the model.
-        times: (S,) instants of their last events.
+        times: (S,) of their last events: int64 instants, or float64 positions.
         elapsed: (S,) seconds since the first event of each sequence; None where no column needs them.
     """
 
     file: ModelFile
-    times: NDArray[np.int64]
+    times: Array
     elapsed: NDArray[np.float64] | None
 
     @property
@@ -65,8 +65,11 @@ class RunningTimeClock:
         gap_column = DerivedColumn(POSITION, "gap").name
         scale, n = self._file.scale(gap_column), len(values[gap_column])
         gap = np.maximum(scale.original(values[gap_column].astype(np.float64)) * scale.unit, 0.0)
-        steps = np.rint(np.minimum(gap * MICROSECONDS, _FAR)).astype(np.int64)
-        self._times = np.minimum(self._times[:n] + steps, _FAR)
+        if self._times.dtype.kind == "f":
+            self._times = self._times[:n] + gap / self._file.time.seconds_per_position
+        else:
+            steps = np.rint(np.minimum(gap * MICROSECONDS, _FAR)).astype(np.int64)
+            self._times = np.minimum(self._times[:n] + steps, _FAR)
         if self._elapsed is not None:
             self._elapsed = self._elapsed[:n] + gap
         return self._times, {name: self._following(name) for name in self._file.clocked}
@@ -97,28 +100,33 @@ def clock_of(file: ModelFile, events: Events, last: NDArray[np.int64]) -> TimeCl
         last: (S,) rows of the events after which generation starts.
 
     Raises:
-        DataError: the positions are integers, but the model reads columns that follow from times.
+        DataError: the positions are not times as in training, but the model reads columns that follow from times.
     """
     if not file.predicts_times:
         return None
-    if events.positions.dtype.kind != "M":
+    kind = events.positions.dtype.kind
+    if kind != ("f" if file.time.positions_are == "numbers" else "M"):
         if not file.clocked:
             return None
+        found, expected = {"i": "integers", "f": "numbers"}.get(kind, "dates"), file.data["position_type"]
         raise DataError(
-            f"the positions are {'numbers' if events.positions.dtype.kind == 'f' else 'integers'}, but in generated "
-            f"events {', '.join(file.clocked)} follow from their times",
-            fix="give the events with dates, for example with read_format: raw",
+            f"the positions are {found}, but in generated events {', '.join(file.clocked)} follow from their times, "
+            f"which had the type {expected} in training",
+            fix="give the events with positions as in training, for example with read_format: raw",
         )
-    since_first = DerivedColumn(POSITION, "since_first").name
     elapsed = None
-    if since_first in file.clocked:
-        scale = file.scale(since_first)
-        elapsed = scale.original(events.columns[since_first][last].astype(np.float64)) * scale.unit
-    return TimeClock(file, instants(pl.Series(events.positions[last]), None).to_numpy(), elapsed)
+    for name in file.clocked:
+        if file.time.derived[name].is_elapsed:  # one at most: sequences have a start or not
+            scale = file.scale(name)
+            elapsed = scale.original(events.columns[name][last].astype(np.float64)) * scale.unit
+    times = events.positions[last]
+    return TimeClock(file, times if kind == "f" else instants(pl.Series(times), None).to_numpy(), elapsed)
 
 
-def as_positions(times: NDArray[np.int64], dtype: "np.dtype[Any]") -> NDArray[Any]:
+def as_positions(times: Array, dtype: "np.dtype[Any]") -> NDArray[Any]:
     """Return the times of generated events as positions; unknown outside of the years of time features."""
+    if dtype.kind == "f":
+        return times
     known = are_in_range(pl.Series(np.where(times < _FAR, times, 0))).to_numpy() & (times < _FAR)
     positions: NDArray[Any] = np.where(known, times, 0).astype("datetime64[us]").astype(dtype)
     positions[~known] = np.datetime64("NaT")

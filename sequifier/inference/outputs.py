@@ -318,11 +318,11 @@ class Outputs:
         return self._labels[target.name].gather(ids) if self._config.map_to_id else ids
 
 
-def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> NDArray[Any]:
+def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> pl.Series:
     """Return itemPosition of each event.
 
     Generated events have their predicted times, if any. Otherwise integers continue after the last known event, and
-    dates and other numbers, which are times, are unknown there.
+    dates and other numbers, which are times, are null there.
 
     Args:
         events: of the part.
@@ -330,18 +330,13 @@ def _positions(events: Events, last_rows: NDArray[np.int64], chunk: Chunk) -> ND
         chunk: of the part.
     """
     if chunk.times is not None:
-        return as_positions(chunk.times, events.positions.dtype)
+        return pl.Series(as_positions(chunk.times, events.positions.dtype), nan_to_null=True)
     last = last_rows[chunk.sequence]
     positions: NDArray[Any] = events.positions[np.minimum(chunk.row, last)]
     beyond = np.maximum(chunk.row - last, 0)
-    if positions.dtype.kind == "M":
-        positions[beyond > 0] = np.datetime64("NaT")
-        return positions
-    if positions.dtype.kind == "f":
-        positions[beyond > 0] = np.nan
-        return positions
-    positions += beyond
-    return positions
+    if positions.dtype.kind == "i":
+        return pl.Series(positions + beyond)
+    return pl.Series(positions).set(pl.Series(beyond > 0), None)
 
 
 def _scored_targets(job: Job) -> dict[str, Scored]:

@@ -91,7 +91,7 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     with ExitStack() as files:
         outputs = Outputs(config, job, files, log)
         n_sequences = n_unended = 0
-        elsewhere: list[str] = []
+        elsewhere: list[tuple[str, str]] = []
         for shard, events in reader.parts():
             if job.request.embedding:  # END is no event of which there is an embedding
                 events = without_ends(events, ends_with_end(events, job.source.end_ids))
@@ -141,9 +141,10 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         )
     if elsewhere:
         more = f" (and {len(elsewhere) - 1:,} more)" if len(elsewhere) > 1 else ""
+        name, twice = elsewhere[0]
         log(
-            f"note: sequence `{elsewhere[0]}`{more} has other steps to come in {job.source.future} than the frequency "
-            "of its events says: is a row missing there?"
+            f"note: sequence `{name}`{more} has other steps to come in {job.source.future} than the frequency of its "
+            f"events says: {twice or 'is a row missing there?'}"
         )
     if config.until_end and n_unended:
         log(f"note: {n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)")

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import Events
-from sequifier.artifacts.instants import are_in_range, instants, local_calendar
+from sequifier.artifacts.instants import are_in_range, instants, local_calendar, shown_twice
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.time_rules import DerivedColumn
 from sequifier.errors import DataError
@@ -51,16 +51,22 @@ def with_steps_to_come(events: Events, file: ModelFile) -> Events:
     )
 
 
-def planned_elsewhere(events: Events, file: ModelFile) -> list[str]:
+def planned_elsewhere(events: Events, file: ModelFile) -> list[tuple[str, str]]:
     """Return the regular sequences whose last rows, the planned steps to come, have other positions than follow.
 
     A row of the plan is probably missing there: a model cannot see how far away a step is.
+
+    Returns:
+        The name of each, and what to do where clocks show the time of its last event twice; otherwise empty.
     """
-    horizon, zone, found = file.architecture.horizon, file.time.time_zone, []
+    horizon, zone = file.architecture.horizon, file.time.time_zone
+    found = []
     for number, (begin, end) in enumerate(zip(events.offsets, events.offsets[1:] - horizon, strict=False)):
         expected = continued(events.positions[begin:end], horizon, zone)
         if expected is not None and not _are_close(expected, events.positions[end : end + horizon]):
-            found.append(str(events.sequence_ids[number]))
+            found.append(
+                (str(events.sequence_ids[number]), shown_twice(pl.Series(events.positions[end - 1 : end])[0], zone))
+            )
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.artifacts.instants import shown_twice
 from sequifier.errors import DataError
 from sequifier.percent import counted
 from sequifier.preprocess.column_counts import event_text
@@ -111,10 +112,11 @@ class FutureRows:
             if short.height > 1:
                 what += f", and too few for {counted(short.height - 1, 'more sequence')}"
             missing = f"{(count or 0) + 1} to {self.horizon}" if (count or 0) + 1 < self.horizon else f"{self.horizon}"
+            twice = shown_twice(position, self.zone)
             raise DataError(
                 what,
                 where=f"{self.path}, after {event_text(self.keys, sequence, position, self.zone)}",
-                fix=f"add a row for step {missing} {self._place}",
+                fix=f"add a row for step {missing} {self._place}" + (f" ({twice})" if twice else ""),
             )
         for column in self.required:
             if ahead[column].null_count():

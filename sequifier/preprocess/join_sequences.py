@@ -11,7 +11,7 @@ from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.artifacts.instants import instants
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError
-from sequifier.preprocess.column_types import POSITION_TYPES
+from sequifier.preprocess.column_types import NUMBERS, POSITION_TYPES
 from sequifier.preprocess.sequence_table import MOMENT, SequenceRows
 from sequifier.preprocess.table import Table
 
@@ -83,7 +83,8 @@ def _comparable(table: Table, attributes: SequenceRows, config: PreprocessConfig
         return rows
     assert config.sequence_table is not None
     types = (attributes.moment_type, table.position_type)
-    if "Int64" in types or "Float64" in types or table.position_type == "Date":
+    are_whole = types == ("Int64", "Float64")  # numbers whose fractions are all 0
+    if not are_whole and (table.position_type == "Date" or {*types} & {*NUMBERS}):
         raise DataError(
             f"sequence_table.as_of is {attributes.moment_type}, but positions are {table.position_type}",
             where=f"{attributes.path}, column `{config.sequence_table.as_of}`",
@@ -145,5 +146,5 @@ def _join(events: pl.LazyFrame, rows: pl.DataFrame, attributes: SequenceRows) ->
     moment = pl.col(MOMENT)
     # Rows without a valid position remain, to be reported.
     until = joined.filter((pl.col(POSITION) > moment).not_().fill_null(True))
-    text = moment.cast(pl.String) if attributes.moment_type == "Int64" else moment.dt.to_string("iso:strict")
+    text = moment.cast(pl.String) if rows[MOMENT].dtype.is_numeric() else moment.dt.to_string("iso:strict")
     return until.with_columns(pl.concat_str(SEQUENCE, pl.lit(AT), text)).drop(MOMENT)

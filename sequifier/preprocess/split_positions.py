@@ -55,6 +55,13 @@ def cutoff_instants(config: PreprocessConfig, position_type: PositionType, dates
     for number, value in enumerate(values):
         instant = value if position_type in NUMBERS else _instant(value, position_type, dates, config.time_zone)
         if not isinstance(instant, int | float if position_type == "Float64" else int):
+            zone = config.time_zone
+            if zone is not None and _instant(value, position_type, dates, None) is not None:
+                raise DataError(
+                    f"split_at has {value!r}, a local time that does not exist in {zone}: clocks were set forward",
+                    where=f"split_at[{number}]",
+                    fix="write another time, or one with its offset from UTC",
+                )
             kinds = {"Int64": "an integer", "Float64": "a number", "Date": "a date"}
             kind = kinds.get(position_type, "a date or time")
             raise DataError(

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
+from sequifier.artifacts.instants import shown_twice
 from sequifier.errors import DataError
 from sequifier.preprocess.column_counts import event_text, of_values
 
@@ -60,6 +61,10 @@ class ValueProblems:
 
     def add_duplicates(self, is_repeated: NDArray[np.bool_], rows: pl.DataFrame) -> None:
         """Count the rows with the key of the row before."""
+        if not self.duplicates.count and (
+            twice := shown_twice(rows[POSITION][int(np.argmax(is_repeated))], self.time_zone)
+        ):
+            self.duplicates.fix += f" ({twice})"
         self._count(self.duplicates, is_repeated, rows)
 
     @property

@@ -1,6 +1,7 @@
 """Positions of forecasts beyond the end of a series, by its own frequency."""
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.inference.forecast_dates import continued, positions_of
+from sequifier.inference.steps_to_come import planned_elsewhere
 from tests.support.events import make_events
 
 
@@ -93,3 +96,14 @@ def test_known_positions_need_no_frequency() -> None:
     events = make_events([2], {}, positions=dates("2024-01-01", "2024-01-07"))
     found, n_irregular = positions_of(events, np.array([0]), np.array([1]), None)
     assert (found.to_list(), n_irregular) == ([datetime(2024, 1, 7).date()], 0)
+
+
+def test_a_plan_that_skips_the_second_of_two_equal_local_times_is_told_from_a_missing_row() -> None:
+    hours = dates(*(f"2024-10-26T{hour}:00" for hour in (22, 23)), "2024-10-27T00:00", unit="us")
+    model: Any = SimpleNamespace(
+        architecture=SimpleNamespace(horizon=1), time=TimeRules(time_zone="Europe/Berlin", time_unit="hours")
+    )
+    for day, hint in ((0, "clocks in Europe/Berlin show 02:00 of 2024-10-27 twice"), (1, "")):
+        positions = np.append(hours, hours[-1:] + np.timedelta64(2, "h")) - np.timedelta64(day, "D")
+        ((_, twice),) = planned_elsewhere(make_events([4], {}, positions=positions), model)
+        assert twice.startswith(hint) and bool(twice) == bool(hint)

@@ -168,6 +168,37 @@ def test_without_dates_a_sampler_search_reads_the_true_history(hours: Path) -> N
     assert any("reads time_hour, time_weekday, time_since_first, which it does not predict" in line for line in lines)
 
 
+@pytest.mark.parametrize(("name", "fields"), [
+    ("first", {"time_features": ["gap", "since_first"]}),
+    ("start", {"time_features": ["gap", "since_start"], "observation": {"start": -0.5}}),
+])  # fmt: skip
+def test_generated_positions_that_are_numbers_are_those_of_a_loop_over_raw_events(
+    hours: Path, name: str, fields: dict[str, Any]
+) -> None:
+    rows = [(f"c{c}", 0.25 * c + 0.5 * i + 0.1 * (i % 3), f"item{i % 3}") for c in range(10) for i in range(12)]
+    table = pl.DataFrame(rows, schema=["customer", "visit", "item"], orient="row")
+    table.write_csv(f"data/{name}.csv")
+    whole = {"split_method": "between_sequence", "time_unit": "hours"}
+    preprocess_shop(hours, data_path=f"data/{name}.csv", **whole, **fields)
+    train(hours, model_name=name, metadata_config_path=f"configs/metadata_configs/{name}.json",
+          target_columns=["item", "time_gap"], model_spec={"positional_encoding": "rope"})  # fmt: skip
+    table = history = table.filter(pl.col("visit") < 1.4)
+    table.write_csv("data/new.csv")
+    options = {"autoregression": True, "autoregression_extra_steps": 3, "write_format": "parquet"}
+    found = pl.read_parquet(infer(model(name), **RAW, **options)[0].predictions)
+    for step in range(3):
+        history.write_csv("data/new.csv")
+        next_event = pl.read_csv(infer(model(name), **RAW)[0].predictions)
+        assert next_event["itemPosition"].null_count() == next_event.height
+        last = history.group_by("customer", maintain_order=True).agg(pl.col("visit").last())
+        generated = found.group_by("sequenceId", maintain_order=True).agg(pl.all().get(step))
+        assert generated["sequenceId"].to_list() == last["customer"].to_list() == next_event["sequenceId"].to_list()
+        assert_frame_equal(generated.select("item", "time_gap"), next_event.select("item", "time_gap"), rel_tol=1e-3)
+        np.testing.assert_allclose(generated["itemPosition"], last["visit"] + generated["time_gap"], rtol=1e-12)
+        new = generated.select(customer="sequenceId", visit="itemPosition", item="item")
+        history = pl.concat([history, new]).sort("customer", "visit")
+
+
 def test_without_predicted_gaps_generated_events_have_no_time(hours: Path) -> None:
     visits(3, 11, name="n").write_csv("data/new.csv")
     with pytest.raises(ModelError) as raised:
@@ -179,7 +210,7 @@ def test_without_predicted_gaps_generated_events_have_no_time(hours: Path) -> No
 def test_integer_positions_give_no_times(hours: Path) -> None:
     frame = encoded(hours, visits(3, 11, name="n")).with_columns(itemPosition=pl.int_range(33))
     frame.write_parquet("data/odd.parquet")
-    with pytest.raises(DataError, match="the positions are integers"):
+    with pytest.raises(DataError, match=r"the positions are integers.* had the type Datetime\(us\) in training"):
         infer(model("clock"), data_path="data/odd.parquet", autoregression=True)
 
 

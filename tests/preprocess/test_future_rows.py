@@ -16,7 +16,7 @@ EVENTS = pl.DataFrame({SEQUENCE: [1, 1, 2], POSITION: [3, 1, 4], "price": [2.0, 
 
 def future(rows: dict[str, Any], **fields: Any) -> FutureRows:
     values: dict[str, Any] = {"horizon": 2, "required": ["price"], "path": Path("plan.csv"), "has_positions": True}
-    return FutureRows(rows=pl.DataFrame(rows), keys=("shop", "hour"), zone=None, **values | fields)
+    return FutureRows(rows=pl.DataFrame(rows), keys=("shop", "hour"), **{"zone": None} | values | fields)
 
 
 def test_the_next_steps_of_each_sequence_are_appended_and_everything_else_in_the_table_is_ignored() -> None:
@@ -42,6 +42,16 @@ def test_too_few_steps_name_the_first_sequence_and_the_steps_that_are_missing() 
     )
     assert error.value.where == "plan.csv, after shop=1 hour=3"
     assert error.value.fix == "add a row for step 2 to future_data_path"
+
+
+def test_a_step_at_the_time_of_the_last_event_may_be_the_second_of_two_equal_local_times() -> None:
+    hours = [datetime(2024, 10, 27, hour) for hour in range(3)]  # in UTC; 0 o'clock is 02:00 in Berlin, as 1 o'clock is
+    events = pl.DataFrame({SEQUENCE: [1], POSITION: hours[:1], "price": [1.0]})
+    rows = {SEQUENCE: [1, 1], POSITION: [hours[0], hours[2]], "price": [1.0, 2.0]}
+    with pytest.raises(DataError, match=r"the table has 1 of the 2 steps") as error:
+        future(rows, zone="Europe/Berlin").behind(events)
+    assert "step 2 to future_data_path (clocks in Europe/Berlin show 02:00" in error.value.fix
+    assert "write the later one with its offset, 2024-10-27T02:00:00+01:00" in error.value.fix
 
 
 def test_a_missing_value_is_an_error_unless_it_is_filled() -> None:

@@ -268,6 +268,17 @@ def test_a_date_is_the_start_of_the_day_among_datetimes(project: Project) -> Non
     assert splits["sequenceId"][0].endswith("@2013-01-20T00:00:00.000000")
 
 
+@pytest.mark.parametrize("moment", [2.5, 2])
+def test_moments_are_numbers_where_positions_are(project: Project, moment: float) -> None:
+    events = visits().with_columns(day=pl.int_range(pl.len()).over("customer") / 2)
+    table = project.write(pl.DataFrame({"customer": events["customer"].unique(), "moment": moment, "leaves": "yes"}),
+                          "labels.csv")  # fmt: skip
+    project.run(project.write(events), sequence_table={"path": str(table), "as_of": "moment"}, **AS_OF)
+    splits = pl.concat([project.split(i) for i in range(3)])
+    assert splits.height == events.filter(pl.col("day") <= moment).height
+    assert {*splits["sequenceId"]} == {f"{customer}@{float(moment)}" for customer in events["customer"]}
+
+
 @pytest.mark.parametrize(
     ("moments", "expected"),
     [

@@ -285,6 +285,7 @@ def test_a_cutoff_may_have_the_format_of_the_column(project: Project) -> None:
         (DAYS, [20130910], ["split_at has 20130910, but positions are Date", "split_at[0]", "2013-01-31"]),
         (DAYS, ["2013-09-10T12:00"], ["split_at has '2013-09-10T12:00'", "`itemPosition` needs a date"]),
         (DAYS, ["10/09/2013"], ["split_at has '10/09/2013'"]),  # September or October
+        (NOONS, ["2013-03-31T02:30"], ["a local time that does not exist in Europe/Berlin", "split_at[0]"]),
         (DAYS, ["2013-09-31"], ["split_at has '2013-09-31'"]),
         (NOONS, ["soon"], ["needs a date or time"]),
         ([1, 2, 3], ["2"], ["split_at has '2', but positions are Int64", "write an integer"]),
@@ -300,8 +301,9 @@ def test_a_cutoff_that_does_not_fit(
     project: Project, positions: list[Any], split_at: list[Any], parts: list[str]
 ) -> None:
     path = write(project, {1: positions})
+    zone = "Europe/Berlin" if positions is NOONS else None
     with pytest.raises(DataError) as raised:
-        project.run(path, split_method="cutoff", split_at=split_at, context_events=0)
+        project.run(path, split_method="cutoff", split_at=split_at, context_events=0, time_zone=zone)
     for part in parts:
         assert part in str(raised.value)
     assert project.files() == set()

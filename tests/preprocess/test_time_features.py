@@ -180,6 +180,21 @@ def test_a_gap_is_a_difference_of_instants_across_a_change_of_clocks(project: Pr
     assert ids_and_values(project, "time_hour") == [1, 3, 4]
 
 
+def test_the_second_of_two_equal_local_times_is_named_and_may_be_written_with_its_offset(project: Project) -> None:
+    text = "sequenceId,itemPosition,kind\n1,2024-10-27 02:00,a\n1,2024-10-27 02:00,b\n1,2024-10-27 03:00,b\n"
+    fields: dict[str, Any] = {"split_ratios": [1.0], "time_features": ["gap"]}
+    with pytest.raises(DataError) as raised:
+        project.run(project.write_text(text), time_zone="Europe/Berlin", **fields)
+    twice, later = "clocks in Europe/Berlin show 02:00 of 2024-10-27 twice", "2024-10-27T02:00:00+01:00"
+    assert twice in raised.value.fix and later in raised.value.fix
+    project.run(project.write_text(text.replace("02:00,b", "02:00+01:00,b")), time_zone="Europe/Berlin", **fields)
+    assert ids_and_values(project, "time_gap") == pytest.approx([0, 3600, 3600], abs=0.01)
+    for same, zone in ((text, None), (text.replace("27 02", "26 02"), "Europe/Berlin")):
+        with pytest.raises(DataError) as raised:
+            project.run(project.write_text(same), time_zone=zone, **fields)
+        assert "remove the duplicates, or set" in raised.value.fix
+
+
 def test_an_error_says_that_its_position_is_in_utc_where_the_file_has_local_times(project: Project) -> None:
     text = "sequenceId,itemPosition,price\n1,2024-07-01 12:00:00,1.5\n1,2024-07-01 13:00:00,-2.5\n"
     for zone, place in (("Europe/Berlin", "2024-07-01 11:00:00 UTC$"), (None, "2024-07-01 13:00:00$")):

@@ -96,6 +96,8 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         out.print(
             f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False, soft_wrap=is_pipe
         )
+    elif untested := result.table.test_without_value:
+        out.print(untested, markup=False, soft_wrap=is_pipe)
     if result.table.order_checks:
         from sequifier.results.order import sentence, worth_of_order
 

@@ -217,6 +217,8 @@ def _seeds(found: Analysis) -> Iterator[Finding]:
 def _over_tuning(found: Analysis) -> Iterator[Finding]:
     test = found.over_tuning
     if test is None:
+        if untested := found.table.test_without_value:
+            yield Finding("over-tuning", untested, {"test": None})
         return
     verdict = {
         True: " The difference is significant (t test, 95 %): part of its lead is over-tuning, or the splits differ.",

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Literal, TypeGuard, TypeVar
 
 from sequifier.artifacts.ledger import FAILED
+from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 from sequifier.config.identity import default_values
 from sequifier.config.search_sections import LINKED
 from sequifier.results.settings import DERIVED, Setting, varied_names
@@ -224,6 +225,20 @@ class Table:
         return {
             name: self.sums.get(name, self.folder) for name, scores in self.baselines.items() if self.metric in scores
         }
+
+    @property
+    def test_without_value(self) -> str:
+        """A sentence where the best run was scored on a test split that has no value of the metric; else empty."""
+        scores = self.test.get("metrics")
+        if not isinstance(scores, dict) or finite(scores.get(self.metric)) is not None:
+            return ""
+        loss = finite(scores.get("val_loss"))
+        of_classes = self.metric.endswith(tuple(f"_{name}" for name in ORDERING_METRICS))
+        return (
+            f"The test split has no value of {self.metric}"
+            + (", which compares sequences of different classes" if of_classes else "")
+            + (f"; the loss of run {self.test.get('run')} there is {loss:.4f}." if loss is not None else ".")
+        )
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:

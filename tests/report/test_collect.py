@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from sequifier.artifacts.ledger import LEDGER_FILE, Ledger, Record
 from sequifier.errors import RunError
+from sequifier.report.analyse import analyse
 from sequifier.report.curves import pareto
+from sequifier.report.findings import findings
 from sequifier.report.overview import budget, over_tuning, overview
 from sequifier.results.find import newest_search
 from sequifier.results.ranking import ranked, seed_noise
@@ -155,3 +158,19 @@ def test_settings_that_always_change_together_are_one_parameter(wide: Table) -> 
     assert set(wide.settings) >= {"learning_rate", "dropout", "optimizer", "num_layers", "dim_model", "n_head"}
     assert wide.linked == {"dim_model": ("dim_feedforward", "initial_embedding_dim")}
     assert Counter(trial.group for trial in wide.trials).keys() == {"[kind]", "[kind, length]"}
+
+
+def test_a_test_split_without_a_value_of_the_metric_is_named(tmp_path: Path) -> None:
+    write_search(tmp_path, n_runs=8, epochs=4)
+    table = read_search(str(tmp_path / "logs" / "wide"))
+    assert table.test_without_value == ""
+    tested = replace(table, metric="val_flag_auc", test={"run": 3, "metrics": {"val_loss": 0.50836}})
+    expected = (
+        "The test split has no value of val_flag_auc, which compares sequences of different classes; the loss of run 3 "
+        "there is 0.5084."
+    )
+    assert tested.test_without_value == expected
+    assert replace(tested, metric="val_loss").test_without_value == ""
+    unscored = analyse([replace(table, test={"run": 3, "metrics": {}})])
+    (finding,) = (each for each in findings(unscored) if each.kind == "over-tuning")
+    assert finding.text == "The test split has no value of val_loss."

@@ -140,7 +140,7 @@ def rows_of(path: Path) -> Iterator[dict[str, str]]:
         if table.get("column_names") and names != table["column_names"]:
             names = table["column_names"]
             lines = csv.reader(chain([first], file), delimiter=separators[number])
-        elif lacking := {*keys} - {*names}:
+        elif lacking := {*keys, *(dates.get(column.name, column.name) for column in columns)} - {*names}:
             sys.exit(f"{path.name} has no column {', '.join(sorted(lacking))}: it has {', '.join(names)}")
         for values in lines:
             if any(map(strip, values)):
@@ -166,6 +166,8 @@ vocabularies = json.loads(properties.get("vocabularies", "{}"))
 table = reading.get("table", {})  # how its files were written, and which keys it did not have
 has_sequences, has_positions = table.get("has_sequences", True), table.get("has_positions", True)
 sequence_column, position_column = data["sequence_column"], data["position_column"]
+if (data.get("observation") or {}).get("start") is not None:
+    sys.exit("sequences begin with an event START (observation), which this script does not add: use sequifier infer")
 keys = [name for name, is_there in ((sequence_column, has_sequences), (position_column, has_positions)) if is_there]
 # Dates that the model computes columns from: input -> column of the table. Positions are called `position`.
 dates = {"position": position_column} if "position" in inputs_of_model else {}

@@ -12,6 +12,7 @@ import onnxruntime
 import polars as pl
 
 BATCH = 4096
+NUMBERS = ("Int64", "Float64")
 MOMENT = r"^(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)(.*)$"  # and its time zone
 TYPES = {  # type of an input -> type of the column, of its array, and what stands for a missing value; padding too
     "tensor(string)": (pl.String, "object", ""),
@@ -34,6 +35,8 @@ has_steps = any(len(each.shape) == 3 for each in model.get_outputs() if each.nam
 properties = model.get_modelmeta().custom_metadata_map
 data = json.loads(properties["data"])
 sequence, position = data["sequence_column"], data["position_column"]
+if (data.get("observation") or {}).get("start") is not None:
+    sys.exit("sequences begin with an event START (observation), which this script does not add: use sequifier infer")
 reading = json.loads(properties.get("reading", "{}"))
 table = reading.get("table", {})
 if others := sorted({*table} - {"repeated_positions", "drop_duplicates"}):
@@ -44,12 +47,12 @@ if styled := [name for name in columns if name in styles]:
 
 types = {name: TYPES[column.type][0] for name, column in columns.items()}
 keys = {sequence: data["sequence_type"], position: data["position_type"]}
-types_of_keys = {name: pl.Int64 if dtype == "Int64" else pl.String for name, dtype in keys.items()}
+types_of_keys = {name: getattr(pl, dtype) if dtype in NUMBERS else pl.String for name, dtype in keys.items()}
 events = pl.scan_csv(events_path, schema_overrides=types | types_of_keys)
 if table.get("drop_duplicates"):
     events = events.unique(keep="first", maintain_order=True)
 events = events.select(sequence, position, *columns)
-if keys[position] != "Int64":  # dates in ISO 8601 sort as text, those that are written otherwise do not
+if keys[position] not in NUMBERS:  # dates in ISO 8601 sort as text, those that are written otherwise do not
     zones = pl.col(position).str.extract(MOMENT, 2)
     if events.select(zones.has_nulls() | (zones.n_unique() > 1)).collect().item():
         sys.exit(f"{position}: write all dates like 2013-01-31 or 2013-01-31T17:05:00, and in one time zone")

@@ -113,11 +113,18 @@ def test_the_scripts_import_what_they_say(name: str, needed: set[str]) -> None:
     assert imported == needed
 
 
-@pytest.mark.parametrize("name", ["predict_csv.py", "score_csv.py"])
+@pytest.mark.parametrize(
+    "name", ["predict_csv.py", "score_csv.py", pytest.param("predict_csv.mjs", marks=pytest.mark.slow)]
+)
 def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) -> None:
-    """Dates that do not sort as text, and numbers whose points are no decimal points."""
+    """Dates that do not sort as text, numbers whose points are no decimal points, and tables of another form."""
+    if is_javascript := name.endswith(".mjs"):
+        install_onnxruntime_node(tmp_path)
+    program = shutil.copy(DEPLOY / name, tmp_path)
 
-    def run(days: list[str], **reading: object) -> str:
+    def run(
+        days: list[str], *, header: str = "who,day,price", about: dict[str, object] | None = None, **reading: object
+    ) -> str:
         column = RawColumn(np.float32, (), Scale(2.0, 1.0))
         target = Target("price", "real", 0)
         shape = small(categorical=(), real=("price",), embedding_widths=(16,), targets=(target,), seq_length=4)
@@ -126,19 +133,26 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
             shape,
             vocabularies={},
             statistics={"price": {"mean": 2.0, "std": 1.0}},
-            data=data,
+            data=data | (about or {}),
             config={},
             metrics={},
             reading=RawValueRules.model_validate(reading),
         )
         model, table = tmp_path / "model.onnx", tmp_path / "events.csv"
         export_end_to_end(model, shape, lively(shape), {"price": column}, properties=properties, seed=0)
-        table.write_text("who,day,price\n" + "".join(f"a,{day},{price}.234\n" for price, day in enumerate(days)))
-        done = run_outside(sys.executable, DEPLOY / name, model, table, tmp_path / "out")
-        return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+        rows = [header, *(f"a,{day},{price}.234" for price, day in enumerate(days))]
+        separator = "," if "," in header else ";"
+        table.write_text("\n".join(rows).replace(",", separator) + "\n")
+        words = ("node" if is_javascript else sys.executable, program, model, table, tmp_path / "out", "who", "day")
+        done = run_outside(*words[: None if is_javascript else -2], cwd=tmp_path)
+        return done.stderr.strip() if done.returncode else ""
 
     assert run(["2013-01-30", "2013-01-31 10:00", "2013-02-01"]) == ""
     assert run(["2013-01-30 10:00:00 UTC", "2013-01-30 10:00:00.5 UTC"]) == ""
+    numbers = {"position_type": "Float64", "observation": {"start": None, "end": 9}}
+    assert run(["0.5", "10.25"], about=numbers, table={"drop_duplicates": True}) == ""
+    assert "begin with an event START" in run(["2013-01-30"], about={"observation": {"start": 0, "end": None}})
+    assert "price" in run(["2013-01-30"], header="who,day,cost")
     if name == "predict_csv.py":
         assert run(["30/01/2013", "01/02/2013"], dates="DD/MM/YYYY") == ""
         assert "`31/02/2013` is not a date: " in run(["31/02/2013"], dates="DD/MM/YYYY")
@@ -152,6 +166,11 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
     assert "price: training read numbers like 1.234,50" in run(
         ["2013-01-30"], numbers={"price": {"thousands": ".", "decimal": ","}}
     )
+    assert "predict_csv.py" in run(["2013-01-30"], table={"has_spaces": True})
+    if is_javascript:
+        assert run(["2013-01-30"], header="who;day;price", table={"separator": ";"}) == ""
+        assert "a row has 2 values, and the table 3 columns: a,2013-01-30 0.234" in run(["2013-01-30 0.234\na,2013"])
+        return
     assert "predict_csv.py reads such tables" in run(["2013-01-30"], table={"separator": ";"})
 
 

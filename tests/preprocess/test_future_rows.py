@@ -16,7 +16,8 @@ EVENTS = pl.DataFrame({SEQUENCE: [1, 1, 2], POSITION: [3, 1, 4], "price": [2.0, 
 
 def future(rows: dict[str, Any], **fields: Any) -> FutureRows:
     values: dict[str, Any] = {"horizon": 2, "required": ["price"], "path": Path("plan.csv"), "has_positions": True}
-    return FutureRows(rows=pl.DataFrame(rows), keys=("shop", "hour"), **{"zone": None} | values | fields)
+    values |= {"columns": ["price"], "marks": (), "keys": ("shop", "hour"), "zone": None}
+    return FutureRows(rows=pl.DataFrame(rows), **values | fields)
 
 
 def test_the_next_steps_of_each_sequence_are_appended_and_everything_else_in_the_table_is_ignored() -> None:

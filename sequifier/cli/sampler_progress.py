@@ -60,10 +60,10 @@ class SamplerProgress(BarDisplay):
             return
         is_best = self._best is None or record.mean_score > self._best
         self._best = record.mean_score if is_best else self._best
-        spread = "" if record.std_score is None else f" ± {record.std_score:.3f}"
+        error = "" if record.standard_error is None else f" ± {record.standard_error:.3f}"
         missing = f"  {record.missing} missing" if record.missing else ""
         best = "  best so far" if is_best else ""
-        self._show(f"{self._label}  score {record.mean_score:.3f}{spread}{missing}{took}{best}")
+        self._show(f"{self._label}  score {record.mean_score:.3f}{error}{missing}{took}{best}")
         if self._verbose:
             self._show("    " + "  ".join(f"{name} {value:.2f}" for name, value in record.scores.items()))
 

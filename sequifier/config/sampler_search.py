@@ -316,6 +316,12 @@ class SamplerSearchConfig(ProjectConfig):
 
     def _range_problems(self) -> Iterator[InitErrorDetails]:
         lengths = set()
+        if self.search_strategy == "grid" and (left_out := set(self.sampler_types) - set(self.parameter_ranges)):
+            names = ", ".join(sampler for sampler in self.sampler_types if sampler in left_out)
+            message = (
+                f"has no values of {names}, and grid cannot list default ranges; give lists, or use search_strategy "
+            )
+            yield problem(("parameter_ranges",), message + "random")
         for sampler in self.sampler_types:
             place = ("parameter_ranges", sampler)
             ranges = self.ranges_of(sampler)
@@ -324,11 +330,11 @@ class SamplerSearchConfig(ProjectConfig):
             for name, values in ranges.items():
                 if isinstance(values, Range):
                     whole = name in WHOLE
-                    if self.search_strategy == "grid" and not values.is_listable(whole=whole):
-                        given = "" if sampler in self.parameter_ranges else " (its default range)"
+                    is_given = sampler in self.parameter_ranges
+                    if self.search_strategy == "grid" and is_given and not values.is_listable(whole=whole):
                         message = (
-                            f"grid cannot list every value between {values.low:g} and {values.high:g}{given}; give a "
-                            "list or a step, or use search_strategy random"
+                            f"grid cannot list every value between {values.low:g} and {values.high:g}; give a list or "
+                            "a step, or use search_strategy random"
                         )
                         yield problem((*place, name), message, values)
                 elif None in values or (name == "top_k" and 0 in values):

@@ -159,6 +159,12 @@ def _check_comparable(first: Table, other: Table) -> None:
             where=where,
             fix="give one that both have: --metric NAME --direction minimize",
         )
+    if first.kind == "sampler" and first.data != other.data:
+        raise RunError(
+            "the searches do not score alike: model, prompts, seed, samples_per_config, scores or judge differ",
+            where=where,
+            fix="compare searches that differ in samplers, ranges and strategy alone; analyse each of these alone",
+        )
     if first.data and other.data and first.data != other.data:
         raise RunError(
             f"the searches ran on different data: {first.data} and {other.data}",

@@ -200,7 +200,8 @@ def _budget(analysis: Analysis) -> RenderableType | None:
         )
         if (value := getattr(budget, name))
     ]
-    return Text(f"training time: {seconds_text(budget.total)} ({', '.join(parts)})")
+    of_training = "training time" if analysis.table.kind == "training" else "time"
+    return Text(f"{of_training}: {seconds_text(budget.total)} ({', '.join(parts)})")
 
 
 def _grid(*heads: str) -> Grid:

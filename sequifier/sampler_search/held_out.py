@@ -96,20 +96,25 @@ class HeldOutReader:
             ConfigError, DataError: no prompt exists, or a prompt does not fit the model.
         """
         prompts = self._config.test_prompts
-        if prompts is not None and not self._are_ids(prompts):
-            return self._texts([str(prompt) for prompt in prompts])
-        return self._places(prompts)
+        if prompts is None or any(isinstance(prompt, int) for prompt in prompts):
+            return self._places(prompts)
+        texts = [str(prompt) for prompt in prompts]
+        known = self._known_ids()
+        are_ids = [text in known for text in texts]
+        try:
+            return self._places(prompts) if all(are_ids) else self._texts(texts)
+        except ConfigError:
+            if any(are_ids):
+                return self._places(prompts)  # names those that are not ids
+            raise
 
-    def _are_ids(self, prompts: Sequence[str | int]) -> bool:
-        """Whether prompts name sequences: integers do, and strings that are all ids of the data."""
-        if any(isinstance(prompt, int) for prompt in prompts):
-            return True
+    def _known_ids(self) -> set[str]:
+        """Return the ids of the data; none where there are no data, which a text does not need."""
         try:
             reader = self._reader(lambda line: None)
         except (ConfigError, DataError):
-            return False  # a text needs no data
-        known = {str(name) for _, events in reader.parts() for name in events.sequence_ids.tolist()}
-        return set(prompts) <= known
+            return set()
+        return {str(name) for _, events in reader.parts() for name in events.sequence_ids.tolist()}
 
     def _texts(self, prompts: Sequence[str]) -> HeldOut:
         encoded = [

@@ -165,6 +165,12 @@ def test_searches_on_other_devices_are_compared_with_a_warning(two: tuple[Table,
     assert as_json(found)["table"]["difference"] == warning
 
 
+def test_sampler_searches_that_score_in_different_ways_are_not_compared(two: tuple[Table, Table]) -> None:
+    first, second = (replace(table, kind="sampler") for table in two)
+    with pytest.raises(RunError, match="model, prompts, seed, samples_per_config, scores or judge differ"):
+        merged([first, replace(second, data="fedcba")])
+
+
 def test_runs_of_several_searches_are_called_by_their_names(two: tuple[Table, Table]) -> None:
     """They are numbered anew, so a number alone would name another run."""
     first, second = two

@@ -158,8 +158,10 @@ def test_sequences_are_named_by_their_ids(shop_models: Path) -> None:
     source = model(model_path="models/both.onnx", test_prompts=["c03", "c00"], max_tokens=None)
     assert len(source.prompts) == 2
     assert all(prompt.truth["item"] for prompt in source.prompts)
+    with pytest.raises(ConfigError, match=r"test_prompts\[1\].*: the data has no sequence 'c3'"):
+        model(model_path="models/both.onnx", test_prompts=["c03", "c3"], max_tokens=None)
     with pytest.raises(ConfigError, match="a text cannot be its prompt"):
-        model(model_path="models/both.onnx", test_prompts=["c03", "nobody"])
+        model(model_path="models/both.onnx", test_prompts=["item1 item2"])
 
 
 def test_a_model_that_reads_what_it_does_not_predict_draws_behind_the_truth(shop_models: Path) -> None:

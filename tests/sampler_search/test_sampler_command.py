@@ -49,6 +49,8 @@ def test_the_complete_workflow(run: Run, config: Path) -> None:
     assert "best samplers: logs/sampler-search/best.yaml" in full.out
     assert "sequifier infer --model-path models/text.onnx -D sampler=logs/sampler-search/best.yaml" in full.out
     assert "[5/5] run" in full.err and "best so far" in full.err
+    shown = {f"± {each['standard_error']:.3f}" for each in newest()["all_results"]}
+    assert all(any(error in line for error in shown) for line in full.err.splitlines() if "] run" in line)
     assert "rank run sampler" in full.out
 
 

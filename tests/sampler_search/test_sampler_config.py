@@ -101,7 +101,12 @@ def test_two_names_of_one_field_are_one_field(tmp_path: Path, first: str, second
         ("parameter_ranges: {min_p: {min_p: []}}", "the list is empty"),
         ("parameter_ranges: {min_p: {min_p: [null]}}", "leave the parameter out"),
         ("parameter_ranges: {min_p: {min_p: [0.1], max_tokens: [64, 128]}}", "different lengths cannot be compared"),
-        ("search_strategy: grid", "grid cannot list every value between 0.6 and 1.3"),
+        ("search_strategy: grid", "no values of top_p, min_p, top_n_sigma, and grid cannot list default ranges"),
+        (
+            "search_strategy: grid\nsampler_types: [top_k]\nparameter_ranges: {top_k: {top_k: {low: 1, high: 5}, "
+            "temperature: {low: 0.5, high: 1.5}}}",
+            r"parameter_ranges.top_k.temperature.*between 0\.5 and 1\.5",
+        ),
         ("scores: {acuracy: 1}", "there is no score `acuracy`"),
         ("scores: {likelihood: 0}", "no score has a weight above 0"),
         ("scores: {judge: 1}", "there is no judge"),

@@ -1,5 +1,6 @@
 """Servers that a sampler search calls: one that generates, and one that judges."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -22,8 +23,18 @@ def _base_url(value: Any) -> Any:
     return value.rstrip("/")
 
 
+def _environment_name(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(_NAME, value):
+        # The value stays out of the message: it may be the key itself.
+        raise ValueError(
+            "is not the name of an environment variable; write the key into .env as NAME=..., and NAME here"
+        )
+    return value
+
+
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+EnvironmentName = Annotated[str, Field(pattern=_NAME), BeforeValidator(_environment_name)]
 
 
 class Endpoint(StrictModel):
@@ -144,6 +155,7 @@ class Judge(StrictModel):
         json_schema_extra=about(
             interacts="type: http; the key reaches no log, record or error",
             change="when the key has another name, or another server requires one",
+            synonyms="api_key token key",
         ),
     )
     criteria: dict[str, Annotated[float, Field(gt=0)]] = Field(

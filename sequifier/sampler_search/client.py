@@ -244,7 +244,7 @@ def find_key(name: str, root: Path) -> str | None:
     if value := os.environ.get(name, "").strip():
         return value
     try:
-        lines = (root / ".env").read_text(encoding="utf-8").splitlines()
+        lines = (root / ".env").read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
     for line in lines:

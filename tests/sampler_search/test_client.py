@@ -189,6 +189,8 @@ def test_a_key_comes_from_the_environment_or_the_projects_file(tmp_path: Path, m
     ]
     (tmp_path / ".env").write_text("\n".join(lines))
     assert find_key("MY_KEY", tmp_path) == "from file"
+    (tmp_path / ".env").write_bytes("\r\n".join(["\ufeffFIRST=1", *lines]).encode())  # as Windows writes it
+    assert (find_key("FIRST", tmp_path), find_key("MY_KEY", tmp_path)) == ("1", "from file")
     assert (find_key("QUOTED", tmp_path), find_key("BARE", tmp_path), find_key("EMPTY", tmp_path)) == (
         "a # b",
         "plain",

@@ -134,6 +134,13 @@ def test_an_address_with_a_password_is_refused_without_repeating_it(tmp_path: Pa
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_key_in_the_place_of_its_name_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    text = "model_path: m.onnx\njudge: {type: http, model: m, api_key_env: sk-hunter2, api_key: sk-hunter2}\n"
+    with pytest.raises(ConfigError, match="is not the name of an environment variable") as caught:
+        read(tmp_path, text)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_judge_counts_alone_unless_weights_say_more() -> None:
     judge = {"type": "script", "command": "x"}
     alone = SamplerSearchConfig.model_validate({"model_path": "m", "judge": judge})

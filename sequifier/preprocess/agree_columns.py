@@ -154,7 +154,8 @@ def agree(
         numeric = frozenset(column for column in texts if column == keys[1] or declared.get(column) in NUMBER_TYPES)
         for column, found in inspect_numbers(rows, texts, declared=numeric, known=known.numbers).items():
             text = TextColumn(column, found, unchanged, declared.get(column), is_key=column in keys)
-            agreed[column] = text.as_key() if text.is_key else text.as_feature()
+            as_key = {keys[0]: text.as_sequence, keys[1]: text.as_position}
+            agreed[column] = as_key.get(column, text.as_feature)()
     return agreed
 
 

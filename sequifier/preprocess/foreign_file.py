@@ -16,7 +16,7 @@ _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "compressed by bzip2", _UNPACK),
     (b"\xfd7zXZ", "compressed by xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
-    (b"PAR1", "a Parquet file", "give it the ending .parquet, and set read_format: parquet"),
+    (b"PAR1", "a Parquet file", "set read_format: parquet"),
     (b"ARROW1", "an Arrow (Feather) file", "save it as Parquet"),
     (b"Obj\x01", "an Avro file", "save it as Parquet"),
     (b"\x89HDF", "an HDF5 file", _AS_CSV),

@@ -36,7 +36,7 @@ from sequifier.preprocess.sequence_columns import check_sequence_columns
 from sequifier.preprocess.sequence_table import read_sequence_table
 from sequifier.preprocess.source import Source, find_source
 from sequifier.preprocess.table import Table
-from sequifier.preprocess.table_formats import format_of_files
+from sequifier.preprocess.table_formats import format_by_content, format_of_files
 from sequifier.preprocess.text import id_of_code_point, read_texts
 from sequifier.preprocess.time_features import time_fields
 from sequifier.preprocess.value_problems import ValueProblems
@@ -284,4 +284,5 @@ def _has_rows(csv: Path) -> bool:
 
 def _format(path: Path, form: TableForm) -> RawFormat:
     files = [path] if path.is_file() else list(path.rglob("*"))
-    return format_of_files(files) or ("item_lists" if form.lists_items else "csv")
+    found = format_by_content(path) if path.is_file() else None
+    return found or format_of_files(files) or ("item_lists" if form.lists_items else "csv")

@@ -90,8 +90,29 @@ class TextColumn:
         note = f"column `{self.column}`: {'; '.join(notes)}" if notes else ""
         return ParsedColumn(pl.String(), dtype, value, style if style != PLAIN else None, note)
 
-    def as_key(self) -> ParsedColumn:
-        """Return the column as sequenceId or itemPosition."""
+    def as_position(self) -> ParsedColumn:
+        """Return the column as itemPosition: numbers of any format, where at least half of the values are numbers.
+
+        Raises:
+            DataError: its numbers fit several formats.
+        """
+        found = self.found
+        match found.kind:
+            case "empty":
+                return self.parsed(pl.Null(), _unless_mark)
+            case "integer":
+                return self.parsed(pl.Int64(), integer)
+            case "number":
+                return self.parsed(pl.Float64(), partial(number, style=found.style), found.style)
+            case "text" if found.n_odd and 2 * found.n_odd <= found.n_known - found.n_marks and not found.why:
+                return ParsedColumn(pl.String(), pl.Float64(), partial(number, style=found.style))  # an error later on
+            case "ambiguous":
+                raise self._ambiguous("write them like 1234.5")
+            case _:
+                return AS_TEXT
+
+    def as_sequence(self) -> ParsedColumn:
+        """Return the column as sequenceId."""
         match self.found.kind:
             case "empty":
                 return self.parsed(pl.Null(), _unless_mark)
@@ -132,7 +153,8 @@ class TextColumn:
             case "number" | "large integer":
                 return self.parsed(pl.Float64(), partial(number, style=found.style), found.style)
             case "ambiguous" if declared != "categorical":
-                raise self._ambiguous()
+                how = f"write them like 1234.5, or declare column_types.{column}: String to use them as categories"
+                raise self._ambiguous(how)
             case _:
                 return AS_TEXT
 
@@ -169,14 +191,14 @@ class TextColumn:
             f"and then set fill_null.{column}; column_types.{column}: String confirms that it is text"
         )
 
-    def _ambiguous(self) -> ColumnError:
+    def _ambiguous(self, how: str) -> ColumnError:
         text, where = self.first(lambda text: text.str.contains("[.,]"))
         both = " or ".join(f"`{style.example}`" for style in self.found.fits)
         return ColumnError(
             f"the numbers of column `{self.column}` fit several formats: `{text}` may be {both}, and no other value "
             "decides it",
             where=where,
-            fix=f"write them like 1234.5, or declare column_types.{self.column}: String to use them as categories",
+            fix=how,
         )
 
     def _check_boolean(self) -> None:

@@ -19,7 +19,6 @@ from sequifier.preprocess.agree_columns import NO_FORMATS, StoredFormats, agree
 from sequifier.preprocess.date_columns import Position, RawRows, aware_columns, check_one_offset, date_column
 from sequifier.preprocess.duplicates import ROW
 from sequifier.preprocess.feature_columns import Columns, choose_columns
-from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.observation import observed_positions
 from sequifier.preprocess.parsed_column import ParsedColumn
 from sequifier.preprocess.raw_files import decoded_bytes, is_empty, scan_raw, schema_of
@@ -122,7 +121,7 @@ def open_table(
             *(found.note for found in raw.values() if found.note),
         ),
         formats=StoredFormats(
-            {name: raw[name].style or PLAIN for name in columns.features if raw[name].style},
+            {name: found.style for name, found in raw.items() if found.style},
             position.format,
             {name: found.format for name, found in dates.items() if found.format},
         ),

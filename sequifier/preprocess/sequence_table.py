@@ -18,7 +18,6 @@ from sequifier.preprocess.column_counts import of_values, row_text
 from sequifier.preprocess.column_types import PositionType, StoredType, stored_type, typed
 from sequifier.preprocess.date_columns import RawRows, aware_columns
 from sequifier.preprocess.feature_columns import require_column, reserved_name
-from sequifier.preprocess.numbers import PLAIN
 from sequifier.preprocess.raw_files import scan_raw, schema_of, unreadable
 from sequifier.preprocess.source import Source, check_is_raw, table_path
 from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
@@ -141,7 +140,7 @@ def _read(
         sequence_type,
         None if moment is None else moment.type,
         bool(split),
-        StoredFormats({column: raw[column].style or PLAIN for column in columns if raw[column].style}),
+        StoredFormats({column: found.style for column, found in raw.items() if found.style}),
         tuple(found.note for found in raw.values() if found.note),
     )
 

@@ -18,7 +18,7 @@ from sequifier.percent import counted
 from sequifier.preprocess.damaged_csv import check_quotes
 from sequifier.preprocess.foreign_file import check_is_content, check_is_text_table
 from sequifier.preprocess.plain_csv import form_of, unpack, write_plain
-from sequifier.preprocess.table_formats import TABLE_FORMATS, ending
+from sequifier.preprocess.table_formats import TABLE_FORMATS, ending, format_by_content
 
 _SUFFIXES: dict[RawFormat, tuple[str, ...]] = {name: found.suffixes for name, found in TABLE_FORMATS.items()}
 _SUFFIXES["text"] = _SUFFIXES["item_lists"] = (".txt",)
@@ -159,9 +159,7 @@ def find_source(config: PreprocessConfig) -> Source:
     path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
     format = config.read_format
     if path.is_file():
-        suffix = ending(path)
-        # A file of text may have any ending, but the ending of a typed table is its format.
-        other = next((other for other, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
+        other = _named_format(path, format)
         if other != format and any(
             name in TABLE_FORMATS and not TABLE_FORMATS[name].is_text for name in (format, other)
         ):
@@ -190,6 +188,17 @@ def find_source(config: PreprocessConfig) -> Source:
             f"{counted(len(others), 'file')} of the folder left out: their names do not end in {named} ({endings})",
         )
     return Source(path, files, format, keys=_keys(config), form=_form(config), notes=notes)
+
+
+def _named_format(file: Path, format: RawFormat) -> RawFormat:
+    """Return the format that the content or the ending of a file shows; `format` where they show none."""
+    if found := format_by_content(file):
+        return found
+    suffix = ending(file)
+    named = next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
+    lacks_mark = named in TABLE_FORMATS and TABLE_FORMATS[named].begins_with
+    # A file of text may have any ending.
+    return format if lacks_mark and format in TABLE_FORMATS and TABLE_FORMATS[format].is_text else named
 
 
 def _keys(config: PreprocessConfig) -> tuple[str, ...]:

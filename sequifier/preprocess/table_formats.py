@@ -87,6 +87,14 @@ def ending(file: Path) -> str:
     return next((suffix for suffix in endings if name.endswith(suffix) and name != suffix), file.suffix.lower())
 
 
+def format_by_content(file: Path) -> RawFormat | None:
+    """Return the format that the first bytes of a file show, whatever its name is; None where they show none."""
+    marks = {name: found.begins_with for name, found in TABLE_FORMATS.items() if found.begins_with}
+    with file.open("rb") as opened:
+        start = opened.read(max(map(len, marks.values())))
+    return next((name for name, mark in marks.items() if start.startswith(mark)), None)
+
+
 def format_of_files(files: Iterable[Path]) -> RawFormat | None:
     """Return the name of the format that the ending of a file names, typed formats first; None where none does."""
     endings = {ending(file) for file in files}

@@ -40,6 +40,11 @@ def data_warnings(
             f"`{keys.order}` has the years {years}; times between events, hours and weekdays need years from "
             f"{FIRST_YEAR} to {LAST_YEAR}: to use them, shift all dates by the same number of weeks"
         )
+    if keys.order is not None and facts[keys.order].kind == "integer" and _are_days(rows, keys.order):
+        yield (
+            f"`{keys.order}` looks like dates (`{facts[keys.order].lowest}`), but is read as integers; write them like "
+            "2013-01-31 to use times between events and weekdays, or to split at a date"
+        )
     used = [choice for choice in choices if choice.use == "categorical"]
     for choice in used:
         if what := choice.facts.free_text:
@@ -63,6 +68,16 @@ def _fraction_of_seconds(order: Facts) -> str:
     first, last = UNIX_SECONDS
     units = (name for name, n in _FRACTIONS.items() if first * n <= order.lowest <= order.highest < last * n)
     return next(units, "")
+
+
+def _are_days(rows: "pl.LazyFrame", order: str) -> bool:
+    """Whether integers are dates like 20240131, of several months."""
+    import polars as pl
+
+    days = pl.col(order).drop_nulls().cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    is_day = days.dt.year().is_between(1900, 2099).fill_null(False).all()
+    found = rows.select(is_day=is_day, months=days.dt.month().n_unique()).collect(engine="streaming")
+    return bool(found["is_day"].item()) and found["months"].item() > 1
 
 
 def _units(rows: "pl.LazyFrame", column: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ CSV files are read as text; `inspect_columns.py` decides on the types of their c
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,6 +93,7 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
     """
     import polars as pl
 
+    from sequifier.preprocess.csv_file import check_csv
     from sequifier.preprocess.source import Source, check_is_raw
     from sequifier.preprocess.table_formats import TABLE_FORMATS
     from sequifier.preprocess.user_items import recognise
@@ -123,6 +123,8 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
             f"{files[0].name} has names of its columns", where=f"{path}, --columns", fix="leave --columns out"
         )
     source = Source(path, files, format, form=form).readable(folder)
+    for file in files if is_text and not names and format != "item_lists" else ():
+        check_csv(source.stored(file), shown=file)
     try:
         scans = [source.scan(file) for file in files]
         schemas = [scan.collect_schema() for scan in scans]
@@ -184,16 +186,13 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _format(file: Path) -> RawFormat:
     """Return the format of a file, by its first bytes where they show it; `csv` if nothing shows another one."""
-    from sequifier.preprocess.table_formats import TABLE_FORMATS, format_of_files
+    from sequifier.preprocess.table_formats import TABLE_FORMATS, format_by_content, format_of_files
 
-    with file.open("rb") as opened:
-        start = opened.read(8)
-    named = format_of_files([file])
-    for name, table_format in TABLE_FORMATS.items():
-        mark = table_format.begins_with
-        if start.startswith(mark) if mark else name == named and not table_format.is_text:
-            return name
-    return "csv"
+    if found := format_by_content(file):
+        return found
+    named = format_of_files([file]) or "csv"
+    has_mark = bool(TABLE_FORMATS[named].begins_with)  # which this file does not have
+    return "csv" if has_mark or TABLE_FORMATS[named].is_text else named
 
 
 def _check_text(file: Path) -> None:
@@ -210,15 +209,7 @@ def _check_text(file: Path) -> None:
 
 
 def _check_header(path: Path, names: list[str], *, has_names: bool) -> None:
-    """Raise DataError for a single column, a repeated name, or a first line of data."""
-    # Polars appends `_duplicated_0` and so on to a repeated name.
-    base = Counter(re.sub(r"_duplicated_\d+$", "", name) for name in names)
-    if repeated := [name for name, count in base.items() if count > 1]:
-        raise DataError(
-            f"the header has the name `{repeated[0]}` more than once",
-            where=str(path),
-            fix="give each column another name",
-        )
+    """Raise DataError for a single column, or a first line of data."""
     if len(names) == 1:
         raise DataError(
             f"the table has one column, `{names[0]}`",

@@ -171,6 +171,10 @@ def test_what_a_model_remembers_decides_for_values_that_fit_two_styles(away: Pat
     german = RawValueRules(numbers={"price": NumberStyle(thousands=".", decimal=",")}, dates="MM/DD/YYYY")
     (events,) = encode_new_events(path, replace(file, reading=german))
     assert [str(day) for day in events.positions] == ["2024-01-05", "2024-03-04"]
+    path.write_text("customer;visit;item;price\nx;1,125;item1;1.234\nx;1,500;item1;2.345\n")
+    german.numbers["visit"] = NumberStyle(decimal=",")
+    (events_of_numbers,) = encode_new_events(path, replace(file, reading=german))
+    assert events_of_numbers.positions.tolist() == [1.125, 1.5]
     price = file.statistics["price"]
     expected = [(value - price["mean"]) / price["std"] for value in (2345, 1234)]
     assert events.columns["price"].tolist() == pytest.approx(expected, rel=1e-5)

@@ -74,6 +74,7 @@ def test_the_good_table_is_good(project: Project) -> None:
         (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a 64-bit integer nor a date", "row 1"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` has the value `03/04/2013`", "2013-01-31"]),
         (HEADER + "1,1.5,a,1\n1,nan,a,1\n", {}, ["is not a finite number", "row 2 after the header (`nan`"]),
+        (HEADER + "1,1.5,a,1\n1,x,a,1\n", {}, ["1 of 2 values is not a finite number", "row 2 after the header (`x`"]),
         (HEADER + "1,inf,a,1\n1,2,a,1\n", {}, ["1 of 2 values is not a finite number", "row 1 after the header"]),
         (HEADER + "1,true,a,1\n", {}, ["`itemPosition` has Boolean", "numbers, dates or datetimes"]),
         (HEADER + "1.5,1,a,1\n", {}, ["`sequenceId` has Float64", "integers or text"]),

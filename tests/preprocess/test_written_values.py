@@ -389,6 +389,23 @@ def test_stored_styles_decide_for_new_values(project: Project) -> None:
         project.run(percent, split_ratios=[1.0], metadata_config_path=stored)
 
 
+def test_positions_may_have_any_format_of_numbers(project: Project) -> None:
+    """As sensors export times in Germany; what few new rows leave open, the stored format decides."""
+    text = "sequenceId;itemPosition;kind\n1;2,25;b\n1;0,5;a\n1;10,125;c\n"
+    fields: dict[str, Any] = {"split_ratios": [1.0], "time_features": ["gap"], "time_unit": "seconds"}
+    metadata = project.run(project.write_text(text), **fields)
+    assert project.split(0)["itemPosition"].to_list() == [0.5, 2.25, 10.125]
+    assert [metadata.categories("kind")[i - 1] for i in project.split(0)["kind"]] == ["a", "b", "c"]
+    later = project.write_text("sequenceId;itemPosition;kind\n1;2,250;b\n1;1,125;a\n", "later.csv")
+    with pytest.raises(DataError, match=r"`itemPosition` fit several formats: `2,250` may be"):
+        project.run(later, **fields)
+    project.run(later, metadata_config_path=str(project.root / "configs/metadata_configs/events.json"), **fields)
+    assert project.split(0)["itemPosition"].to_list() == [1.125, 2.25]
+    thousands = "sequenceId;itemPosition;kind\n1;1,001,000;b\n1;1,000;a\n1;999;c\n"
+    project.run(project.write_text(thousands, "thousands.csv"), split_ratios=[1.0])
+    assert project.split(0)["itemPosition"].to_list() == [999, 1000, 1001000]
+
+
 @pytest.mark.parametrize("dtype", [pl.Decimal(38, 0), pl.Float64, pl.Decimal(20, 2)])
 def test_whole_numbers_of_any_type_are_keys(project: Project, dtype: Any) -> None:
     frame = pl.DataFrame({"sequenceId": [2, 1, 1], "itemPosition": [1, 2, 1], "kind": ["a", "b", "c"]})

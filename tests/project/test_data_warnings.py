@@ -73,6 +73,15 @@ def test_positions_in_two_formats_are_an_error_with_both(tmp_path) -> None:
         said(tmp_path, rows, "user,day,item", order="day", targets=["item"])
 
 
+@pytest.mark.parametrize(("first", "is_said"), [(20240120, True), (20240101, False), (20240000, False)])
+def test_integers_that_are_days_are_called_so(first: int, is_said: bool, tmp_path: Path) -> None:
+    """Of one month alone, integers may count."""
+    days = [first + n if first + n <= 20240131 else first + n + 69 for n in range(30)]
+    rows = [(f"u{user}", day, f"Item {(user + day) % 5}") for user in range(30) for day in days]
+    lines = said(tmp_path, rows, "user,step,item", order="step")
+    assert any("`step` looks like dates" in line for line in lines) == is_said
+
+
 @pytest.mark.parametrize(("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (1, None), (0, None)])
 def test_fractions_of_seconds_since_1970_are_called_so(factor: int, unit: str | None, tmp_path: Path) -> None:
     rows = [(user, (1_700_000_000 + 60 * step) * factor + step, item) for user, step, item in visits()]

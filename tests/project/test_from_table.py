@@ -121,6 +121,17 @@ def test_a_table_that_preprocess_reads_is_named_by_its_path_and_not_copied(tmp_p
     assert f'data_path: "{elsewhere}"' in (tmp_path / "work" / "other" / "configs" / "preprocess.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["orders.csv", "orders.parquet"])
+def test_the_content_of_a_file_is_its_format(name, tmp_path, monkeypatch) -> None:
+    """Whatever its name is, as in downloads."""
+    (tmp_path / name).touch()
+    (shop().write_parquet if name == "orders.csv" else shop().write_csv)(tmp_path / name)
+    _, configs = look(tmp_path, tmp_path / name, **SHOP)
+    monkeypatch.chdir(tmp_path / "project")
+    metadata = read_metadata(api.preprocess(configs["preprocess.yaml"], log=quiet))
+    assert metadata.sequifier.rows == [720, 90, 90]
+
+
 def test_semicolons_decimal_commas_local_dates_and_a_byte_order_mark(tmp_path, monkeypatch) -> None:
     rows = [
         (user, f"{13 + day}.01.2024", f'"Äpfel; {day % 3}"', f"{day},5" if day else "NA")
@@ -360,7 +371,7 @@ def test_of_two_dates_the_one_that_is_called_so_orders_the_events(tmp_path) -> N
         ("user,t\n1,2\n".encode("utf-16"), "UTF-16"),
         (b"1,2,3.5\n1,3,4.5\n", "first line looks like data"),
         (b"user\n1\n2\n", "one column"),
-        (b"user,x,x\n1,2,3\n", "has the name `x` more than once"),
+        (b"user,x,x\n1,2,3\n", "the header has `x` more than once"),
         (b"user,t,x\n1,1,a\n,2,b\n1,3,a\n", "1 of 3 rows have no value in the sequence column `user`"),
         (b"user,t,x\n1,1,a\n1,2,b\n", "too few for training and validation"),
     ],

@@ -10,6 +10,8 @@ when it first reads or enters a scope.
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,8 +26,9 @@ innermost: ContextVar[Level | None] = ContextVar("sequifier.params", default=Non
 """The level of the innermost scope; None before a thread first needs one: `innermost.get() or start()`."""
 
 _lock = threading.Lock()
-_frozen: Level | None = None
-"""Starting values of new threads; None before the first use."""
+_frozen: dict[object, Level] = {}
+"""Starting values of new threads: the newest entry. The first is that of the process (its key is None; missing before
+the first use), the others belong to open `frozen_scope`s, which may end in any order."""
 
 _older_threads: "WeakKeyDictionary[threading.Thread, Level]" = WeakKeyDictionary()
 """Starting values of the threads that existed when others were frozen."""
@@ -72,27 +75,38 @@ def replace(old: Level, new: Level) -> None:
     innermost.set(new)
 
 
-def freeze(level: Level) -> Level:
+def freeze(level: Level, owner: object | None = None) -> None:
     """Make the values of a level the starting values of threads that start from now on.
 
-    Returns:
-        The previous starting values.
+    Args:
+        level: the values.
+        owner: what `thaw` ends later; None replaces the newest starting values.
     """
-    global _frozen
+    with _changed():
+        _frozen[next(reversed(_frozen)) if owner is None else owner] = new_level(flat(level))
+
+
+def thaw(owner: object) -> None:
+    """End what was frozen for an owner."""
+    with _changed():
+        del _frozen[owner]
+
+
+@contextmanager
+def _changed() -> Iterator[None]:
+    """Let the threads that exist keep their starting values, and change those of new threads."""
     with _lock:
         before = _of_new_threads()
         for thread in threading.enumerate():
             _older_threads.setdefault(thread, before)
-        _frozen = new_level(flat(level))
-        return before
+        yield
 
 
 def _of_new_threads() -> Level:
-    global _frozen
-    if _frozen is None:
+    if not _frozen:
         path = os.environ.get(PARAMS_FILE)
-        _frozen = new_level(_read(path) if path else {})
-    return _frozen
+        _frozen[None] = new_level(_read(path) if path else {})
+    return next(reversed(_frozen.values()))
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from sequifier.params.current import freeze, innermost, leave, level_of, replace, start
+from sequifier.params.current import freeze, innermost, leave, level_of, replace, start, thaw
 from sequifier.params.level import MISSING, find, flat, flattened, new_level, over
 from sequifier.params.path import Method, Path, cached_path, checked, level_at, no_deletion, put, set_values
 
@@ -172,11 +172,11 @@ def frozen_scope(*words: str | Mapping[str, Any], **values: Any) -> Iterator[Sco
         values: as for `param_scope`.
     """
     with param_scope(*words, **values) as scope:
-        before = freeze(level_at(scope))
+        freeze(level_at(scope), owner=scope)
         try:
             yield scope
         finally:
-            freeze(before)
+            thaw(scope)
 
 
 _set_given = Scope.__dict__["__given__"].__set__

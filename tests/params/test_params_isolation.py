@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -101,6 +101,17 @@ def test_a_frozen_scope_is_for_the_threads_that_start_inside_it() -> None:
             frozen()
             assert in_a_thread(read) == 3
     assert (read(), in_a_thread(read)) == (0, 1)
+
+
+def test_frozen_scopes_may_be_left_in_any_order() -> None:
+    """As those of two trainings that run in threads of one program."""
+    first, second = frozen_scope(x=1), frozen_scope(x=2)
+    with ExitStack() as later:
+        with first:
+            later.enter_context(second)
+            assert in_a_thread(read) == 2
+        assert in_a_thread(read) == 2
+    assert in_a_thread(read) == 0
 
 
 async def task(number: int, n_changes: int) -> None:

@@ -17,7 +17,7 @@ from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.encode_data import encode_table, encode_texts
 from sequifier.preprocess.source import find_source
 from sequifier.preprocess.time_features import time_fields, time_rules
-from sequifier.preprocess.working_folder import METADATA_FOLDER, working_folder
+from sequifier.preprocess.working_folder import METADATA_FOLDER, check_unchanged, file_stamps, working_folder
 from sequifier.preprocess.write_splits import metadata_of, write_splits
 
 _USES = ("training", "validation", "test")
@@ -53,6 +53,7 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
     stored = _stored_metadata(config, metadata_path)
     if stored:
         config = _as_stored(config, stored)
+    stamps = file_stamps(source, config)
     with working_folder(source, config, stored, memory_bytes, log) as folder:
         source = source.readable(folder)
         for note in source.notes:
@@ -70,6 +71,7 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
             hashes = write_splits(files, data, [root / path for path in paths], config)
             metadata = metadata_of(config, data, paths, hashes)
             write_metadata(metadata, temporary)
+            check_unchanged(stamps)
         summarise_metadata(metadata, metadata_path)
     unit = "characters" if source.format == "text" else "rows"
     of_splits = zip_longest(_USES[: len(paths)], paths, metadata.sequifier.rows, metadata.sequifier.sequences)

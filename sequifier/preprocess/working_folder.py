@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -91,6 +91,31 @@ def working_folder(
         os.close(lock)
 
 
+def file_stamps(source: Source, config: PreprocessConfig) -> dict[Path, tuple[int, int]]:
+    """Return the size in bytes and the time of the last change of each file that is read."""
+    read = [*source.files, *([] if config.sequence_table is None else [table_path(config)])]
+    return {file: _stamp(file) for file in read}
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(stamps: Mapping[Path, tuple[int, int]]) -> None:
+    """Check that no file was changed since its stamp was taken: the last row that was read may have been incomplete.
+
+    Raises:
+        DataError: one was.
+    """
+    if changed := [file for file, stamp in stamps.items() if not file.exists() or _stamp(file) != stamp]:
+        raise DataError(
+            f"`{changed[0].name}` changed while it was read",
+            where=str(changed[0]),
+            fix="run `sequifier preprocess` again; of a file that is still written to, give a copy",
+        )
+
+
 def _clear_up(root: Path, name: str) -> None:
     """Remove the temporary splits and metadata of killed processes; the lock shows that none of them runs."""
     for folder, ours in ((root / "data", rf"{re.escape(name)}-split\d+"), (root / METADATA_FOLDER, re.escape(name))):
@@ -127,8 +152,7 @@ def _acquire(lock: int, path: Path) -> None:
 
 
 def _fingerprint(source: Source, config: PreprocessConfig, stored: Metadata | None, memory_bytes: int) -> str:
-    read = [*source.files, *([] if config.sequence_table is None else [table_path(config)])]
-    files = [(str(file), status.st_size, status.st_mtime_ns) for file in read for status in [file.stat()]]
+    files = [(str(file), *stamp) for file, stamp in file_stamps(source, config).items()]
     content = {
         "version": __version__,
         "settings": config.model_dump(mode="json", exclude=_IRRELEVANT),

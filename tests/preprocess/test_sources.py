@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from sequifier.errors import DataError, SequifierError
+from sequifier.preprocess import pipeline
 from sequifier.project.make import OwnTable, make
 from tests.support.small_project import Project
 
@@ -64,3 +66,22 @@ def test_what_a_killed_process_left_is_removed(project: Project) -> None:
     project.run(project.write(EVENTS), split_ratios=[1.0], write_format="pt", merge_output=False)
     assert [path.exists() for path in ours] == [False] * 3
     assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("change", ["append", "remove"])
+@pytest.mark.parametrize("memory_bytes", [1 << 30, 64])
+def test_a_file_that_changes_while_it_is_read_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: str, memory_bytes: int
+) -> None:
+    """The last row of a file that is still written to may be incomplete, and look complete."""
+    path = project.write_text("sequenceId,itemPosition,kind\n1,1,a\n1,2,b\n")
+
+    def write_slowly(*given: Any) -> Any:
+        path.unlink() if change == "remove" else path.write_text(path.read_text() + "1,3,abc\n")
+        return write_splits(*given)
+
+    write_splits = pipeline.write_splits
+    monkeypatch.setattr(pipeline, "write_splits", write_slowly)
+    with pytest.raises(DataError, match=r"`events.csv` changed while it was read[\s\S]*give a copy"):
+        project.run(path, split_ratios=[1.0], memory_bytes=memory_bytes)
+    assert project.files() == set()

@@ -63,7 +63,7 @@ def run_program(
     timeout_seconds: float,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Ended:
-    """Run a user's program without a shell and wait for its end.
+    """Run a user's program without a shell and wait for its end. One that cannot be started has exit code 127.
 
     It is killed with everything it started when it exceeds its time, when it is cancelled, when this call is left by an
     exception, and when this process dies.
@@ -76,6 +76,30 @@ def run_program(
         timeout_seconds: its time limit.
         is_cancelled: asked now and then; True ends it as if its time were up.
     """
+    try:
+        process, held = _start(command, cwd, environment)
+    except OSError as error:  # no process, memory or file is left, or the environment is too large
+        return Ended("", f"cannot run {command}: {error.strerror}", _CANNOT_START)
+    with process:
+        try:
+            text, errors = _communicate(process, stdin, timeout_seconds, is_cancelled)
+        except subprocess.TimeoutExpired:
+            os.close(held)
+            held = -1
+            try:
+                text, errors = process.communicate(timeout=_REST_SECONDS)
+            except subprocess.TimeoutExpired as still:
+                # A process in a session of its own holds the pipes open: leaving `with` closes them.
+                text, errors = _text(still.stdout), _text(still.stderr)
+            return Ended(text, errors, None)
+        finally:
+            if held != -1:
+                os.close(held)
+    return Ended(text, errors, process.returncode)
+
+
+def _start(command: str, cwd: str | Path, environment: Mapping[str, str]) -> tuple["subprocess.Popen[str]", int]:
+    """Start the guard of a program; returns it, and the descriptor by which it is ended."""
     from sequifier.streams import (
         open_standard_descriptors,  # not at the top: the guard imports the standard library alone
     )
@@ -100,22 +124,7 @@ def run_program(
         raise
     finally:
         os.close(lifeline)
-    with process:
-        try:
-            text, errors = _communicate(process, stdin, timeout_seconds, is_cancelled)
-        except subprocess.TimeoutExpired:
-            os.close(held)
-            held = -1
-            try:
-                text, errors = process.communicate(timeout=_REST_SECONDS)
-            except subprocess.TimeoutExpired as still:
-                # A process in a session of its own holds the pipes open: leaving `with` closes them.
-                text, errors = _text(still.stdout), _text(still.stderr)
-            return Ended(text, errors, None)
-        finally:
-            if held != -1:
-                os.close(held)
-    return Ended(text, errors, process.returncode)
+    return process, held
 
 
 def _communicate(

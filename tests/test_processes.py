@@ -30,6 +30,11 @@ def test_a_child_with_a_session_of_its_own_holds_nobody_up(tmp_path: Path, monke
     assert time.monotonic() - began < 50, "it did not wait for the child"
 
 
+def test_a_program_that_the_system_does_not_start_has_failed(tmp_path: Path) -> None:
+    ended = processes.run_program("true", "", cwd=tmp_path, environment={"TOO_LONG": "x" * 200_000}, timeout_seconds=60)
+    assert ended == ("", "cannot run true: Argument list too long", 127)
+
+
 @pytest.mark.parametrize(
     ("printed", "why"),
     [

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sequifier.artifacts.read_file import parse_json
+from sequifier.config.catalogue.metric_names import split_step
 from sequifier.config.search_fields import EvaluationScript
 from sequifier.errors import RunError
 from sequifier.experiment.record import META
@@ -27,10 +28,13 @@ ENVIRONMENT = {
     "SEQUIFIER_MODEL": "its best exported model, empty without one",
     "SEQUIFIER_RECORD": "folder of its record: metrics.jsonl, log, config",
     "SEQUIFIER_PROJECT_ROOT": "folder of the project, which is also the working folder",
-    "SEQUIFIER_METRICS": "its metrics at the best epoch, as JSON",
+    "SEQUIFIER_METRICS": "its metrics at the best epoch, as JSON; where they are too long, without those of steps",
     PARAMS_FILE: "its config as JSON, from which `param_scope` in the program starts",
 }
 """Environment variables of the program. Paths are absolute."""
+
+_LONGEST = 100_000
+"""Characters of a variable, of which Linux takes 131,071."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def _described(run: TrainedRun) -> dict[str, Any]:
 
 def _environment(described: Mapping[str, Any]) -> dict[str, str]:
     values = {**described, "params": str(Path(described["record"]) / META) if described["record"] else ""}
+    if len(json.dumps(described["metrics"])) > _LONGEST:
+        values["metrics"] = {name: value for name, value in values["metrics"].items() if split_step(name)[1] is None}
     given = {name: values[name.removeprefix("SEQUIFIER_").lower()] for name in ENVIRONMENT}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ print()
     assert set(ENVIRONMENT) <= set(environment)
     assert (environment["SEQUIFIER_RUN"], environment["SEQUIFIER_MODEL"]) == ("3", told["model"])
     assert json.loads(environment["SEQUIFIER_METRICS"]) == told["metrics"]
+
+
+def test_the_metrics_of_thousands_of_steps_come_by_standard_input_alone(tmp_path: Path) -> None:
+    steps = {f"val_price_mae_step_{step}": step / 7 for step in range(1, 3001)}
+    run = replace(trained(tmp_path), metrics={"val_loss": 0.5, **steps})
+    source = """
+import json, os, sys
+metrics = json.load(sys.stdin)["metrics"]
+print(json.dumps({"f1": len(metrics) + metrics["val_price_mae_step_7"], **json.loads(os.environ["SEQUIFIER_METRICS"])}))
+"""
+    measured = measure(script(tmp_path, source, metrics={"f1": "maximize", "val_loss": "minimize"}), run)
+    assert measured == {"f1": 3002.0, "val_loss": 0.5}
 
 
 @pytest.mark.parametrize(

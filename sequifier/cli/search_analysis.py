@@ -156,6 +156,7 @@ def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) 
     from rich.live import Live
 
     seen: object = None
+    line = ""
     with Live(console=console, auto_refresh=False, transient=True, screen=False) as live:
         while True:
             report = read()
@@ -163,8 +164,8 @@ def _watch(read: "Callable[[], Report]", console: "Console", html: Path | None) 
                 seen = found
                 if console.is_terminal:
                     live.update(report.watched(console), refresh=True)
-                else:
-                    echo(report.status())
+                elif line != (line := report.status()):  # an epoch that changes nothing in it is not worth a line
+                    echo(line)
                 if html is not None and report.is_running:
                     report.write_html(html, refresh=REFRESH_SECONDS)
             if not report.is_running:

@@ -21,8 +21,8 @@ class Execution(StrictModel):
         description="What starts the processes that train: `local` is this machine, `ray` a Ray cluster, which needs "
         "the extra `ray` (docs/cluster.md).",
         json_schema_extra=about(
-            interacts="devices, which `local` alone uses; address, gpus_per_run, cpus_per_run, max_parallel and "
-            "max_node_losses, which `ray` alone uses",
+            interacts="devices, which `local` alone uses; address, gpus_per_run, cpus_per_run and max_node_losses, "
+            "which `ray` alone uses",
             change="to ray to train on the nodes of a cluster that share the project folder",
             synonyms="backend launcher executor scheduler distributed_backend cluster",
         ),
@@ -98,11 +98,12 @@ class Execution(StrictModel):
         None,
         gt=0,
         le=MOST_WORKERS,
-        description="Maximum number of runs that train at the same time on a Ray cluster; null: as many as fit.",
+        description="Maximum number of runs that train at the same time; null: as many as fit.",
         json_schema_extra=about(
             unit="runs",
-            interacts="gpus_per_run and cpus_per_run, which determine how many fit",
-            change="when the cluster has other work to do, or so that more proposals of `bayesian` follow from results",
+            interacts="devices, or on a Ray cluster gpus_per_run and cpus_per_run, which determine how many fit",
+            change="when machine or cluster have other work to do, or so that more proposals of `bayesian` follow from "
+            "results",
             synonyms="max_concurrent_runs",
         ),
     )

@@ -30,6 +30,7 @@ USABLE = 0.9
 """Proportion of the memory that workers may fill. The rest is for the search process and for files that are read."""
 
 _POLARS = "POLARS_MAX_THREADS"
+_OF_A_CLUSTER = ("address", "gpus_per_run", "cpus_per_run", "max_node_losses")
 
 
 def place(plan: Plan, memory: MemoryUse | None, records: Sequence[Record], machine: Machine) -> Placement:
@@ -57,7 +58,9 @@ def place(plan: Plan, memory: MemoryUse | None, records: Sequence[Record], machi
         bytes_of = [gpu.memory for gpu in machine.gpus if gpu.number == number]
         threads = _written(_decided_threads(config, records, machine)[0], config, machine)
         placement = _one_after_another(threads, f"on {device}", number, bytes_of[0] if bytes_of else None)
-    return placement if n_runs else replace(placement, sentences=())
+    if not n_runs:
+        return replace(placement, sentences=())
+    return replace(placement, sentences=(*placement.sentences, *_without_effect(config)))
 
 
 def _check_devices(config: SearchConfig, device: str, gpus: Sequence[Gpu]) -> None:
@@ -94,11 +97,12 @@ def _on_gpus(config: SearchConfig, records: Sequence[Record], machine: Machine, 
         return _one_after_another(_written(threads, config, machine), where, used[0].number, memory)
     if threads is None and n_places > 1:
         threads = max(1, machine.cores // n_places)
-    places = [gpu for _ in range(each) for gpu in used][: max(n_runs, 1)]
+    most = min(max(n_runs, 1), config.execution.max_parallel or n_places)
+    places = [gpu for _ in range(each) for gpu in used][:most]
     sharing = sharing_cores(len(places), threads or machine.processors)
     slots = [Slot(gpu.number, {gpu.variable: gpu.key, **sharing}) for gpu in places]
-    numbers = ", ".join(str(gpu.number) for gpu in used)
-    sentence = f"{counted(len(slots), 'worker')} on {'GPU' if len(used) == 1 else 'GPUs'} {numbers}"
+    numbers = [str(number) for number in dict.fromkeys(gpu.number for gpu in places)]
+    sentence = f"{counted(len(slots), 'worker')} on {'GPU' if len(numbers) == 1 else 'GPUs'} {', '.join(numbers)}"
     return Placement(tuple(slots), _written(threads, config, machine), (sentence,), memory)
 
 
@@ -127,6 +131,9 @@ def _on_cpu(
         threads = max(1, cores // wanted) if isinstance(devices, int) else 1
     if n_workers > max(n_runs, 1):
         n_workers, why = max(n_runs, 1), f"{why}; {counted(n_runs, 'run')} to train"
+    most = config.execution.max_parallel
+    if most is not None and n_workers > most:
+        n_workers, why = most, f"{why}; execution.max_parallel: {most}"
     if n_workers * (threads or 1) > cores and n_workers > 1:
         sentences.append(f"{_work(n_workers, threads)} are more than the {counted(cores, 'core')} here")
     if config.execution.runs_per_device > 1:
@@ -134,6 +141,13 @@ def _on_cpu(
     first = f"{_work(n_workers, threads)} ({why})"
     slots = (Slot(None, sharing_cores(n_workers, threads or machine.processors)),) * n_workers
     return Placement(slots, _written(threads, config, machine), (first, *sentences), machine.memory)
+
+
+def _without_effect(config: SearchConfig) -> list[str]:
+    """What `execution` says without any effect here, for the plan."""
+    execution = config.execution
+    changed = [name for name in _OF_A_CLUSTER if getattr(execution, name) != type(execution).model_fields[name].default]
+    return [f"execution.{name} has no effect: engine is local" for name in changed]
 
 
 def stored_threads(records: Sequence[Record]) -> int | None:

@@ -1,6 +1,7 @@
 """Kills a search again and again with SIGKILL, and checks what it comes to.
 
     python -m tests.end_to_end.kill_searches [--kills 30] [--strategy grid] [--workers 2] [--seed 0] [--ray]
+        [--features labels]
 
 A search of 12 runs is started. At random moments, 3 to 10 seconds apart, one of these is killed: the search process
 alone, one worker, or the search with all its workers at once. With --ray it trains on a Ray cluster of as many nodes,
@@ -49,7 +50,7 @@ from tests.support.command_line import command
 from tests.support.quiet import quiet
 from tests.support.ray_cluster import RayCluster, actors, cluster_of
 from tests.support.replay import replayed
-from tests.support.shop import new_shop
+from tests.support.shop import merged, new_shop, preprocess_shop, shop_rows
 
 N_RUNS = 12
 FROM_SECONDS, TO_SECONDS = 3.0, 10.0
@@ -63,6 +64,25 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "asha": {"search_strategy": "grid", "pruner": {"type": "asha", "reduction": 2}},
     "bayesian": {"search_strategy": "bayesian", "n_samples": N_RUNS},
 }
+FEATURES: dict[str, dict[str, Any]] = {
+    "events": {},
+    "forecasts": {
+        "target_columns": ["price"],
+        "prediction_horizon": 4,
+        "known_future": ["item"],
+        "model_hyperparameter_sampling": {"distribution": {"price": "quantiles"}},
+    },
+    "labels": {"target_columns": ["item", "outcome"], "target_positions": {"outcome": "every"}},
+    "ranking": {
+        "ranking": {"item": {"k": [3], "candidates": "all", "exclude_seen": False}},
+        "metric": "val_item_ndcg_3",
+        "direction": "maximize",
+        "model_hyperparameter_sampling": {"tie_weights": ["item"]},
+        "input_columns": ["item"],
+    },
+}
+"""What the runs predict, and how it is measured."""
+
 LEARNS = ("asha", "bayesian")
 """Which decide by results, so that with several workers the order in which runs end matters."""
 
@@ -77,6 +97,7 @@ class Case:
     workers: int
     epochs: int
     n_runs: int = N_RUNS
+    features: str = "events"
     address: str = ""  # of a Ray cluster; "": on this machine
 
     @property
@@ -114,12 +135,27 @@ class Case:
             },
             **STRATEGIES[self.strategy],
         }
+        document = merged(document, FEATURES[self.features])
         if self.strategy in ("sample", "bayesian"):
             document["training_hyperparameter_sampling"]["learning_rate"] = [0.001, 0.003, 0.01]
         if self.strategy == "asha":
             document["pruner"] = {**document["pruner"], "min_epochs": max(1, self.epochs // 4)}
         (root / "search.yaml").write_text(yaml.safe_dump(document))
         return root
+
+
+def new_data(root: Path, features: str) -> None:
+    """The shop, preprocessed; with labels every customer has an outcome, which follows from the first item."""
+    if features != "labels":
+        new_shop(root)
+        return
+    firsts: dict[str, str] = {}
+    rows = [(*row, firsts.setdefault(row[0], row[2])) for row in shop_rows()]
+    lines = [f"{customer},{visit},{item},{price},{first > 'item2'}" for customer, visit, item, price, first in rows]
+    path = root / "data/shop.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["customer,visit,item,price,outcome", *lines]) + "\n")
+    preprocess_shop(root, sequence_columns=["outcome"], split_method="between_sequence", split_ratios=[0.7, 0.2, 0.1])
 
 
 def finish(root: Path) -> dict[int, Record]:
@@ -314,7 +350,7 @@ def problems_of(root: Path, case: Case, data: Path, folder: Path) -> Iterator[st
 
 def epochs_for(case: Case, data: Path, folder: Path, kills: int) -> int:
     """How many epochs each run needs for the search to outlast the kills; measured with a search of one run."""
-    measured = Case("grid", 1, 60, n_runs=1)
+    measured = Case("grid", 1, 60, n_runs=1, features=case.features)
     (record,) = finish(measured.project(data, folder / "measure")).values()
     epoch_seconds = record.seconds["total"] / measured.epochs
     trained = 0.5 if case.strategy == "asha" else 1.0  # of all epochs
@@ -330,6 +366,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--seed", type=int, default=0, help="of the moments and of whom to kill")
     options.add_argument("--epochs", type=int, help="of each run; as many as the kills need where it is not given")
+    options.add_argument("--features", choices=FEATURES, default="events", help="what the runs predict")
     options.add_argument("--ray", action="store_true", help="on a Ray cluster that is started here")
     given = options.parse_args()
     draw = random.Random(given.seed)
@@ -339,10 +376,10 @@ def main() -> None:
     ):
         folder = Path(temporary).resolve()
         data = folder / "data"
-        new_shop(data)
-        case = Case(given.strategy, given.workers, given.epochs or 0)
+        new_data(data, given.features)
+        case = Case(given.strategy, given.workers, given.epochs or 0, features=given.features)
         if given.epochs is None:
-            case = Case(given.strategy, given.workers, epochs_for(case, data, folder, given.kills))
+            case = replace(case, epochs=epochs_for(case, data, folder, given.kills))
         print(f"{case}, {os.cpu_count()} cores", flush=True)
         if cluster is not None:
             case = replace(case, address=cluster.address)

@@ -257,10 +257,26 @@ def test_runs_that_share_a_gpu_are_spread_over_the_gpus_first() -> None:
     assert [slot.device for slot in three.slots] == [0, 1, 0], "no more than there are runs"
 
 
-def test_runs_per_device_does_nothing_on_a_cpu_and_that_is_said() -> None:
+def test_no_more_runs_train_at_the_same_time_than_the_config_allows() -> None:
+    placement = placed(execution={"max_parallel": 3})
+    assert of(placement) == (3, 1), "the digits do not depend on it"
+    assert placement.sentences[0].endswith("; execution.max_parallel: 3)")
+    assert of(placed(execution={"max_parallel": 9})) == (8, 1)
+    assert of(placed(execution={"max_parallel": 1}, width=512)) == (1, None)
+    on_gpus = placed(gpus=H100, execution={"devices": "all", "max_parallel": 2})
+    assert [slot.device for slot in on_gpus.slots] == [0, 1] and on_gpus.sentences == ("2 workers on GPUs 0, 1",)
+    assert on_gpus.cpu_threads == placed(gpus=H100, execution={"devices": "all"}).cpu_threads
+
+
+def test_what_has_no_effect_here_is_said() -> None:
     placement = placed(execution={"runs_per_device": 3})
     assert of(placement) == (8, 1)
     assert placement.sentences[1] == "execution.runs_per_device has no effect on a CPU"
+    placement = placed(execution={"cpus_per_run": 4, "gpus_per_run": 0, "address": "auto"})
+    assert placement.sentences[1:] == (
+        "execution.gpus_per_run has no effect: engine is local",
+        "execution.cpus_per_run has no effect: engine is local",
+    )
 
 
 def test_a_gpu_that_is_named_by_the_device_is_used_alone() -> None:

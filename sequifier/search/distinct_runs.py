@@ -1,6 +1,6 @@
 """The distinct runs of a plan, in order of proposal, with notes on cells that were merged, refused or left out."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from sequifier.config.fields import SEARCH_SECTIONS
 from sequifier.config.identity import plain
 from sequifier.config.search import SearchConfig
 from sequifier.errors import ConfigError, Problem
-from sequifier.results.settings import field_of
+from sequifier.results.settings import field_of, shown
 from sequifier.search.cell_problems import WITH
 from sequifier.search.expand import DoesNotFitError, Expanded, Expander
 from sequifier.search.run_parts import MODEL
@@ -195,9 +195,7 @@ class DistinctRuns:
     def _merge(self, cell: Cell, expanded: Expanded) -> None:
         if expanded.identity not in self.found:
             return
-        other = self.found[expanded.identity]
-        reasons = expanded.changes or other.changes
-        reasons = reasons or expanded.spelled_out or other.spelled_out or ("the same values are given twice",)
+        reasons = _why_equal(expanded, self.found[expanded.identity])
         values = {field_of(key): plain(value) for key, value in self._space.values(cell).items()}
         self.merged.append((values, expanded.identity, "; ".join(reasons)))
 
@@ -208,3 +206,23 @@ class DistinctRuns:
     def _raise_problems(self) -> None:
         if self._problems:
             raise ConfigError(list(self._problems.values()))
+
+
+def _why_equal(run: Expanded, other: Expanded) -> Sequence[str]:
+    """Return by which rules two cells are the same run."""
+    if changes := run.changes or other.changes:
+        return changes
+    spelled_out = [
+        reason
+        for reason in dict.fromkeys((*run.spelled_out, *other.spelled_out))
+        if (reason in run.spelled_out) != (reason in other.spelled_out)
+    ]
+    written = [
+        f"{field_of(key)} {shown(value)} is {shown(each.settings[key])}"
+        for each, beside in ((run, other), (other, run))
+        for key, value in each.proposed.items()
+        if beside.proposed.get(key, beside.settings.get(key)) != value
+    ]
+    if reasons := [*written, *spelled_out]:
+        return reasons
+    return run.spelled_out if run.settings != other.settings else ["the same values are given twice"]

@@ -80,6 +80,17 @@ def test_equal_configurations_run_once_and_numbers_have_no_holes() -> None:
     assert (again.run, again.reason) == (1, "the same values are given twice")
 
 
+def test_a_duplicate_is_explained_by_the_values_that_are_written_differently() -> None:
+    """That columns are not in the order of the model holds for both cells, so it is not why they are equal."""
+    found = plan_of(search(input_columns=[["length", "kind"], ["length", "kind"]]))
+    assert [cell.reason for cell in found.merged] == ["the same values are given twice"]
+    found = plan_of(search(input_columns=[None, ["kind", "length"], ["length", "kind"]]))
+    assert [cell.reason for cell in found.merged] == [
+        "input_columns null is [kind, length]",
+        "input_columns null is [kind, length]; a model reads categorical input columns before real ones",
+    ]
+
+
 def test_a_range_is_combined_with_the_lists_of_its_group() -> None:
     training = {"learning_rate": {"low": 1e-4, "high": 3e-4, "step": 1e-4}, "scheduler": ["StepLR", "ExponentialLR"]}
     training["scheduler"] = [{"name": "StepLR", "step_size": 1}, {"name": "ExponentialLR", "gamma": 0.9}]

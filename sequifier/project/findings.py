@@ -191,7 +191,9 @@ class Findings:
         if choice.column not in self.targets:
             return text
         if choice.use == "real":
-            return f"{text} in this target: models would learn to predict the mean there; better remove those rows"
+            ahead = " (steps to come are rows for `infer`, not for training)" if self.forecast.is_proposed else ""
+            what = "models would learn to predict the mean there; better remove those rows"
+            return f"{text} in this target: {what}{ahead}"
         return f"{text}; unknown targets do not count"
 
 

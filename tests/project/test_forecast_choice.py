@@ -122,9 +122,14 @@ def test_make_proposes_a_forecast_of_a_regular_series(tmp_path: Path, monkeypatc
         for site in ("a", "bb")
         for time in times
     ]
-    pl.DataFrame(loads, ["site", "at", "load", "tariff"], orient="row").write_csv("load.csv")
+    is_event = pl.int_range(pl.len()).over("site") < len(times) - 24
+    table = pl.DataFrame(loads, ["site", "at", "load", "tariff"], orient="row")
+    table.with_columns(load=pl.when(is_event).then("load")).write_csv("load.csv")
     lines = make("project", None, tmp_path, OwnTable(Path("load.csv"), sequence="site", order="at", targets=["load"]))
     assert any("an event every hour, so the next 24 events (a day)" in line for line in lines)
+    assert any(
+        "48 of 2,400 values are missing" in line and "(steps to come are rows for `infer`" in line for line in lines
+    )
     configs = tmp_path / "project" / "configs"
     config = load(PreprocessConfig, configs / "preprocess.yaml").config
     assert config.time_features == ["hour", "weekday"]

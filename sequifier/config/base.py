@@ -4,6 +4,7 @@ Fields are declared once, with bounds, a description and `about(...)`. Validatio
 and the comments in YAML files are all read from these declarations.
 """
 
+import math
 import os
 import shlex
 from collections.abc import Iterator
@@ -83,6 +84,31 @@ def about(**declared: Unpack[About]) -> dict[str, Any]:
 def field_about(field: FieldInfo) -> About:
     """The `about(...)` of a field."""
     return cast(About, field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _plain_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Check that JSON, and so the identity of a run and its record, can hold each value of a free map."""
+    for place, value in _leaves(values, ""):
+        is_plain = math.isfinite(value) if isinstance(value, float) else isinstance(value, str | int | None)
+        if not is_plain:
+            raise ValueError(f"`{place}`: {value!r} cannot be stored; write it as a string")
+    return values
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted place and the value of each leaf of nested maps and lists."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _leaves(below, f"{place}.{key}" if place else f"{key}")
+    elif isinstance(value, list | tuple):
+        for index, below in enumerate(value):
+            yield from _leaves(below, f"{place}[{index}]")
+    else:
+        yield place, value
+
+
+FreeMap = Annotated[dict[str, Any], AfterValidator(_plain_values)]
+"""Keys and values of the user's own, without a schema."""
 
 
 class StrictModel(BaseModel):
@@ -324,7 +350,7 @@ class ProjectConfig(StrictModel):
             synonyms="root base_dir root_dir output_dir work_dir",
         ),
     )
-    user: dict[str, Any] = Field(
+    user: FreeMap = Field(
         default_factory=dict,
         description="Free keys of your own (`-D user.threshold=0.8`), which hooks, experiments and evaluation "
         "scripts read. They are part of a run's identity.",

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sequifier.config.base import NO_UNIT, Command, StrictModel, about
+from sequifier.config.base import NO_UNIT, Command, FreeMap, StrictModel, about
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -106,7 +106,7 @@ class Endpoint(StrictModel):
             synonyms="rate_limit rpm",
         ),
     )
-    extra_body: dict[str, Any] = Field(
+    extra_body: FreeMap = Field(
         default_factory=dict,
         description="Further fields that are sent with each request as they are.",
         json_schema_extra=about(
@@ -205,7 +205,7 @@ class Judge(StrictModel):
         ),
     )
 
-    extra_body: dict[str, Any] = Field(
+    extra_body: FreeMap = Field(
         default_factory=dict,
         description="Further fields that are sent to an `http` judge with each request, as they are.",
         json_schema_extra=about(

@@ -119,6 +119,7 @@ def test_numbers_take_the_type_of_their_option() -> None:
         ({"step_size": "2"}, "`step_size`: '2' is not an integer"),
         ({"step_size": 0}, "`step_size`: 0 is less than 1"),
         ({"step_size": 1, "gamma": None}, "`gamma`: None is not a number"),
+        ({"step_size": 1, "gamma": float("inf")}, "`gamma`: inf is not a finite number"),
         ({}, "`step_size` is required"),
         ({"step_size": 1, "last_epoch": 3}, "`last_epoch` is restored from the checkpoint"),
         ({"step_size": "auto"}, "`step_size`: 'auto' is not an integer"),

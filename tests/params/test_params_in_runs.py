@@ -18,6 +18,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.sampler_search import SamplerSearchConfig
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
+from sequifier.errors import ConfigError
 from sequifier.params import frozen, param_scope
 from tests.support.shop import WriteConfig
 
@@ -177,3 +178,6 @@ def test_user_keys_are_free_in_every_config(tmp_path: Path, monkeypatch: pytest.
     with param_scope(config.model_dump(mode="json")):
         assert {key: value for key, value in param_scope.as_dict().items() if key.startswith("user.")} == expected
         assert param_scope.project_root | "" == "."
+    for word, place in {"user.x=.inf": "x", "user.x={y: [1, .nan]}": r"x\.y\[1\]"}.items():
+        with pytest.raises(ConfigError, match=f"`{place}`: (inf|nan) cannot be stored; write it as a string"):
+            load(model, path, defines=[word])

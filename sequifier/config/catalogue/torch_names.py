@@ -295,9 +295,14 @@ def _scalar(kind: str, value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "int" and is_number and math.isfinite(value) and value == int(value):
         return int(value)
-    if kind == "float" and is_number and not math.isnan(value):
+    if kind == "float" and is_number and math.isfinite(value):
         return float(value)
     if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
         return value
-    wanted = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a string"}[kind]
+    wanted = {
+        "int": "an integer",
+        "float": "a finite number" if is_number else "a number",
+        "bool": "true or false",
+        "str": "a string",
+    }[kind]
     raise ValueError(f"{value!r} is not {wanted}")

@@ -115,12 +115,14 @@ def _print_table(rows: "Sequence[Valued]") -> None:
 
 @command.command("validate", cls=Command)
 @click.argument("files", nargs=-1, type=CONFIG_FILE, metavar="[FILE...]")
+@click.option("--config-path", "named", cls=ListOption, type=CONFIG_FILE, metavar="FILE...", help="The same as FILE.")
 @kind_option
 @define_option
 @section_option
 @click.option("--verbose/--quiet", "verbose", default=None, help="--quiet: problems only.")
 def validate(
     files: tuple[Path, ...],
+    named: tuple[Path, ...],
     kind: str | None,
     defines: tuple[str, ...],
     config_section: str | None,
@@ -136,7 +138,7 @@ def validate(
     Example:
         sequifier config validate configs/train.yaml configs/hyperparameter_search.yaml
     """
-    paths = files or tuple(path for known in KINDS if (path := Path(f"configs/{known}.yaml")).is_file())
+    paths = (*files, *named) or tuple(path for known in KINDS if (path := Path(f"configs/{known}.yaml")).is_file())
     if not paths:
         raise click.UsageError("there is no config in configs/; name the FILE")
     failed = False

@@ -114,6 +114,11 @@ def test_quiet_says_only_what_is_wrong(run: Run) -> None:
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+def test_validate_takes_the_flag_of_every_other_command_too(run: Run) -> None:
+    words = ["--config-path", "configs/base.yaml", "-D", "seed=-1"]
+    assert "`seed`" in run("config", "validate", *words).err and run("config", "show", *words).code == 1
+
+
 def test_a_schedule_is_checked_against_the_run_without_data(run: Run) -> None:
     Path("configs/a.yaml").write_text(RUN + "training_spec: {scheduler: {name: CosineAnnealingLR, T_max: 3}}\n")
     done = run("config", "validate", "configs/a.yaml")

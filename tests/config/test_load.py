@@ -66,6 +66,15 @@ def test_defines_are_read_by_the_type_of_their_field(tmp_path: Path) -> None:
     assert config.user == {"threshold": 0.8, "word": "no"}
 
 
+def test_a_define_of_a_field_that_takes_a_map_or_a_file_may_be_either(tmp_path: Path) -> None:
+    path = write(tmp_path, "model_path: m.onnx\n")
+    sampler = load(InferConfig, path, defines=["sampler={temperature: 0.5, top_k: 3}"]).config.sampler
+    assert sampler == load(InferConfig, path, defines=["sampler.temperature=0.5", "sampler.top_k=3"]).config.sampler
+    assert load(InferConfig, path, defines=["sampler=best.yaml:top_p"]).config.sampler == "best.yaml:top_p"
+    with pytest.raises(ConfigError, match="is not a complete list or map"):
+        load(InferConfig, path, defines=["sampler={temperature"])
+
+
 def test_all_problems_are_reported_at_once_with_file_and_line(tmp_path: Path) -> None:
     path = write(
         tmp_path,

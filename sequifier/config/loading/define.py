@@ -8,7 +8,7 @@ from sequifier.config.base import allows_none, plain_type
 from sequifier.config.loading.merged import Merged
 from sequifier.config.loading.old_names import renames
 from sequifier.config.loading.problems import annotation_at
-from sequifier.config.loading.written_names import names_as_written, takes_names
+from sequifier.config.loading.written_names import names_as_written, takes_maps, takes_names
 from sequifier.config.loading.yaml12 import parse_words
 from sequifier.errors import Problem
 
@@ -45,7 +45,8 @@ def _by_type(annotation: Any, text: str) -> Any:
     if text in ("None", ""):
         return None
     document = parse_words(text)
-    if not takes_names(annotation) or isinstance(document.values, list):
+    is_map = isinstance(document.values, dict) and takes_maps(annotation)
+    if is_map or not takes_names(annotation) or isinstance(document.values, list):
         return names_as_written(document.values, document.texts, annotation)
     # `ROMEO:`, `a # b` and `{x}` are other things in YAML, where this field takes text (or a list).
     is_quoted = isinstance(document.values, str) and text.startswith(('"', "'"))
@@ -59,4 +60,5 @@ def _is_text(annotation: Any) -> bool:
 
 def _is_prompt(annotation: Any) -> bool:
     """Whether the field takes any text, brackets included, or a list."""
-    return takes_names(annotation) and get_origin(plain_type(annotation)) is not list
+    is_other = get_origin(plain_type(annotation)) is list or takes_maps(annotation)
+    return takes_names(annotation) and not is_other

@@ -60,6 +60,11 @@ def takes_names(annotation: Any) -> bool:
     )
 
 
+def takes_maps(annotation: Any) -> bool:
+    """Whether a map is allowed here, alone or beside names."""
+    return any(_is_map(member) for member in _members(annotation))
+
+
 def _is_name(member: Any) -> bool:
     if get_origin(member) is list:
         return any(_is_name(below) for below in _members(get_args(member)[0]))

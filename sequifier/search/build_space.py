@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sequifier.config.base import Named
+from sequifier.config.fields import searchable
 from sequifier.config.ranges import Range, Searched
 from sequifier.config.search import SearchConfig
 from sequifier.config.search_sections import LINKED, is_whole, searchable_fields, train_key
@@ -85,7 +86,7 @@ def _repeated(config: SearchConfig, names: Sequence[str], count: int) -> Iterato
         if isinstance(config.searched(name), Range):
             yield f"{name} is a range: it is combined with each of the {count} values of {anchor}"
         elif name not in lists:
-            yield f"{name} is not given: it follows from {anchor}"
+            yield f"{name} is not given: it is {searchable()[name].about['default']}"
         elif len(lists[name]) == 1 and (config.is_given(name) or lists[name][0] is not None):
             default = "" if config.is_given(name) else "its default "
             yield f"{name} is {default}{shown(lists[name][0])} with every {anchor}"

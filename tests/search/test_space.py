@@ -115,8 +115,12 @@ def test_single_values_of_a_linked_group_are_noted() -> None:
     notes = build_space(search(model={"dim_model": [64, 128, 256], "n_head": 4})).notes
     assert notes == (
         "n_head is 4 with every dim_model",
-        "initial_embedding_dim is not given: it follows from dim_model",
+        "initial_embedding_dim is not given: it is dim_model",
     )
+    notes = build_space(search(model={"dim_model": {"low": 8, "high": 12, "step": 4}, "n_head": [2, 4]})).notes
+    assert notes[-1] == "initial_embedding_dim is not given: it is dim_model", "whatever the list beside it"
+    notes = build_space(search(model={"num_layers": [1, 2]}, links=[["num_layers", "dim_feedforward"]])).notes
+    assert notes == ("dim_feedforward is not given: it is 4 x dim_model",)
 
 
 def test_options_belong_to_their_entry_alone() -> None:

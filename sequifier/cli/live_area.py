@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sequifier.cli.output import duration
 from sequifier.cli.search_status import BestRuns, RunningRun, SearchStatus
-from sequifier.percent import counted
+from sequifier.percent import counted, loss_text
 from sequifier.results.settings_columns import SettingsColumns, broken_head, column_width, fitting_settings
 
 _GAP = 2
@@ -87,8 +87,8 @@ def _running(running: Sequence[RunningRun], n_slots: int, width: int, metric: st
         texts = [
             f"{run.epoch or '-'}/{run.last_epoch}",
             (run.stage or (f"{run.step}/{run.steps}" if run.steps else "training")).rjust(10),  # columns do not move
-            "" if run.loss is None else f"{run.loss:.4f}",
-            "" if run.value is None else f"{run.value:.4f}",
+            "" if run.loss is None else loss_text(run.loss),
+            "" if run.value is None else loss_text(run.value),
             ("" if left is None else duration(left)).rjust(6),
         ]
         bars = [ProgressBar(total=1.0, completed=run.completed, width=bar)] if bar else []
@@ -104,7 +104,7 @@ def _best(best: BestRuns) -> _Section:
             run.number,
             run.changed,
             [
-                Text(f"{run.value:.4f}"),
+                Text(loss_text(run.value)),
                 Text("" if run.epoch is None else str(run.epoch)),
                 Text(f"{run.seconds:.1f}"),
                 Text(run.remark),

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from sequifier.cli.output import console, duration
 from sequifier.cli.pace import Pace
+from sequifier.percent import loss_text
 
 QUIET_SECONDS = 30.0
 """In a pipe, a line about the running epoch is printed after this time without another line."""
@@ -170,7 +171,9 @@ class TrainingProgress(BarDisplay):
             self._of_epoch.seconds_until(steps, now),
             self._of_run.seconds_until(min(n_steps, self._max_steps or n_steps), now),
         )
-        text = f"epoch {fields['epoch']}/{fields['epochs']}  step {step}/{steps}  loss {fields['train_loss']:.4f}"
+        text = (
+            f"epoch {fields['epoch']}/{fields['epochs']}  step {step}/{steps}  loss {loss_text(fields['train_loss'])}"
+        )
         if self._is_drawn:
             self._start_bar(text, left=left, completed=step, total=steps)
         if self._verbose or (not self._is_drawn and now - self._last_line >= QUIET_SECONDS):

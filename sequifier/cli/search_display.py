@@ -14,6 +14,7 @@ from sequifier.cli.output import duration
 from sequifier.cli.progress import ProgressDisplay
 from sequifier.cli.search_plan import memory_lines, needs_lines, plan_lines
 from sequifier.cli.search_status import STOPPING, RunningRun, SearchStatus
+from sequifier.percent import loss_text
 from sequifier.results.settings import short_text
 from sequifier.results.settings_columns import MOST_CELLS, cut
 
@@ -146,7 +147,7 @@ class SearchProgress(ProgressDisplay):
         values = {} if record.best_val_loss is None else {"val_loss": record.best_val_loss}
         if best is not None and (value := record.value_of(best.metric)) is not None:
             values[best.metric] = value
-        outcome = "".join(f"  {name} {value:.4f}" for name, value in values.items())
+        outcome = "".join(f"  {name} {loss_text(value)}" for name, value in values.items())
         if record.state != "finished" and not (record.state == "interrupted" and record.error):
             outcome = f"{outcome}  {record.state}"
         took = "" if seconds is None else f"  {seconds:.1f} s"
@@ -195,5 +196,5 @@ def _settings(run: Any, most: int = PIPE_WIDTH) -> str:
 def _doing(run: RunningRun, metric: str) -> str:
     if run.loss is None:
         return run.stage or "starting"
-    value = "" if run.value is None else f" {metric} {run.value:.4f}"
-    return f"epoch {run.epoch}/{run.last_epoch} loss {run.loss:.4f}{value}"
+    value = "" if run.value is None else f" {metric} {loss_text(run.value)}"
+    return f"epoch {run.epoch}/{run.last_epoch} loss {loss_text(run.loss)}{value}"

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from sequifier.cli.output import console
-from sequifier.percent import counted
+from sequifier.percent import counted, loss_text
 from sequifier.printable import command_line
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         known = best_baseline_on_test(table.folder, table.metric, maximize=table.maximize)
         baseline_text = ""
         if known is not None:
-            baseline_text = f" (best baseline there: {known[0].removeprefix('baseline: ')}, {known[1]:.4f})"
+            name, value = known[0].removeprefix("baseline: "), loss_text(known[1], like=winner.test_value)
+            baseline_text = f" (best baseline there: {name}, {value})"
         what = "loss" if table.metric == "val_loss" else table.metric
-        out.print(
-            f"test {what} of the best run: {winner.test_value:.4f}{baseline_text}", markup=False, soft_wrap=is_pipe
-        )
+        line = f"test {what} of the best run: {loss_text(winner.test_value)}{baseline_text}"
+        out.print(line, markup=False, soft_wrap=is_pipe)
     elif untested := result.table.test_without_value:
         out.print(untested, markup=False, soft_wrap=is_pipe)
     if result.table.order_checks:

@@ -12,7 +12,7 @@ from sequifier.report.merge import Comparison
 from sequifier.report.overview import OverTuning, Overview
 from sequifier.results.order import WorthOfOrder
 from sequifier.results.plain import plain
-from sequifier.results.ranking import Configuration, SeedNoise
+from sequifier.results.ranking import Configuration, SeedNoise, with_baselines
 from sequifier.results.trials import Table
 
 
@@ -79,4 +79,6 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
     table = found.pop("table")
     table.pop("document")
     table["parameters"] = table.pop("settings")
+    baselines = plain(with_baselines((), analysis.table))
+    found |= {"baselines": baselines}
     return {**{key: table.pop(key) for key in ("name", "kind", "metric", "direction")}, **found, "table": table}

@@ -2,9 +2,11 @@
 
 import math
 
+from sequifier.percent import decimals
 
-def number(value: float | None, *, digits: int = 4) -> str:
-    """Return a number for people: 0.6105, 1,234, 3.2e-05."""
+
+def number(value: float | None) -> str:
+    """Return a number for people: 0.6105, 1,234, 0.001234, 3.2e-5."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -12,11 +14,11 @@ def number(value: float | None, *, digits: int = 4) -> str:
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
         return f"{int(value):,}"
     if not 1e-3 <= abs(value) < 1e6:
-        mantissa, _, power = f"{value:.2e}".partition("e")
+        mantissa, _, power = f"{value:.3e}".partition("e")
         return f"{float(mantissa):g}e{int(power)}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.{digits if abs(value) < 100 else 1}f}"
+    return f"{value:.{decimals(value) if abs(value) < 100 else 1}f}"
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from sequifier.percent import percent
+from sequifier.percent import loss_text, percent
 from sequifier.report.analysis import Analysis
 from sequifier.report.importance import Importances
 from sequifier.report.numbers import number, seconds_text
@@ -151,7 +151,7 @@ def _groups(analysis: Analysis) -> RenderableType | None:
     for head in ("best", "median", "mean", "deviation", "range", "complete", "paired difference"):
         grid.add_column(head, justify="right", no_wrap=True)
     for group in groups.groups:
-        paired = f"{group.paired_difference:+.4f}" if group.paired_difference is not None else ""
+        paired = loss_text(group.paired_difference, sign="+") if group.paired_difference is not None else ""
         paired += f" ± {number(group.paired_error)}" if group.paired_error is not None else ""
         grid.add_row(
             Text(group.name),

@@ -31,10 +31,10 @@ def is_better_baseline(one: Mapping[str, float], other: Mapping[str, float], met
 
     Args:
         one, other: metrics.
-        metric: that ranks; val_loss decides where a result lacks it.
+        metric: that ranks; val_loss decides where a result lacks it, and between equal ones.
         maximize: whether higher is better.
     """
-    if metric not in one or metric not in other:
+    if metric not in one or metric not in other or one[metric] == other[metric]:
         return one["val_loss"] < other["val_loss"]
     return one[metric] > other[metric] if maximize else one[metric] < other[metric]
 

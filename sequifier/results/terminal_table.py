@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from sequifier.percent import percent
+from sequifier.percent import loss_text, percent
 from sequifier.results.ranking import Baseline, Configuration, with_baselines
 from sequifier.results.settings import short_text
 from sequifier.results.settings_columns import broken_head, cut, fitting_settings
@@ -133,10 +133,15 @@ def _settings(shown: Sequence[_Row]) -> list[Mapping[str, object]]:
 
 def _numbers(table: Table, shown: Sequence[_Row]) -> list[_Column]:
     """The metric and its standard error, skill, parameters and seconds."""
+    best = next((row.value for row in shown if row.value is not None), None)
+
+    def loss(value: float | None) -> str:
+        return "" if value is None else loss_text(value, like=best)
+
     errors = [
-        "-" if row.standard_error is None and row.value is not None else _number(row.standard_error, 4) for row in shown
+        "-" if row.standard_error is None and row.value is not None else loss(row.standard_error) for row in shown
     ]
-    columns = {table.metric: [_number(row.value, 4) for row in shown], "± se": errors}
+    columns = {table.metric: [loss(row.value) for row in shown], "± se": errors}
     configurations = [None if isinstance(row, Baseline) else row for row in shown]
     if table.kind == "training":
         columns["skill"] = [
@@ -145,7 +150,7 @@ def _numbers(table: Table, shown: Sequence[_Row]) -> list[_Column]:
         columns["parameters"] = [
             "" if row is None or row.n_parameters is None else f"{row.n_parameters:,}" for row in configurations
         ]
-    columns["seconds"] = ["" if row is None else _number(row.seconds, 1) for row in configurations]
+    columns["seconds"] = ["" if row is None or row.seconds is None else f"{row.seconds:.1f}" for row in configurations]
     return [_Column(head, cells, are_numbers=True) for head, cells in columns.items()]
 
 
@@ -178,7 +183,3 @@ def _remarks(row: Configuration) -> list[str]:
     if row.is_indistinguishable:
         remarks.append("indistinguishable")
     return remarks
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

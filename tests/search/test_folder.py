@@ -66,6 +66,8 @@ def test_the_better_one_is_so_by_the_metric_that_ranks(tmp_path: Path) -> None:
     notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 1.9, "val_item_accuracy": 0.6}})
     notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 0.1, "val_item_accuracy": 0.5}})
     assert notes.baselines == {"baseline: bigram back-off": {"val_loss": 1.9, "val_item_accuracy": 0.6}}
+    notes.keep_baselines({"baseline: bigram back-off": {"val_loss": 1.8, "val_item_accuracy": 0.6}})
+    assert notes.baselines["baseline: bigram back-off"]["val_loss"] == 1.8, "which the other targets decide"
     by_script = SearchFolder(tmp_path / "scripted", metric="latency")
     by_script.path.mkdir()
     for loss in (1.5, 1.9, 1.2):

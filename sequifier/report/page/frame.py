@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sequifier import __version__
-from sequifier.percent import percent
+from sequifier.percent import loss_text, percent
 from sequifier.printable import command_line, printable
 from sequifier.report.numbers import in_percent, number, seconds_text
 from sequifier.report.page.charts import Chart
@@ -140,6 +140,7 @@ def _environment() -> Environment:
     made.filters |= {
         "baseline": lambda name: name.removeprefix("baseline: "),
         "breakable": _breakable,
+        "difference": lambda value: loss_text(value, sign="+"),
         "number": number,
         "own_number": own_number,
         "percent": in_percent,

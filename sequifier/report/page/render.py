@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sequifier.artifacts.forecasts import Forecast
-from sequifier.percent import percent
+from sequifier.percent import loss_text, percent
 from sequifier.report.analysis import Analysis
 from sequifier.report.groups import top_count
 from sequifier.report.numbers import number, seconds_text
@@ -211,7 +211,7 @@ def _certainty(analysis: Analysis) -> list[Section]:
     if (check := analysis.over_tuning) is not None:
         error = f"± {number(check.error)} (se), " if check.error is not None else ""
         run = next(run_label(analysis.table, trial) for trial in analysis.table.trials if trial.number == check.run)
-        items.append(("Test minus validation", f"{analysis.table.sign * check.gap:+.4f}", f"{error}{run}"))
+        items.append(("Test minus validation", loss_text(analysis.table.sign * check.gap, sign="+"), f"{error}{run}"))
     context = {"items": items, "is_training": is_training, "has_seeds": seeds.deviation is not None}
     return section("certainty", "Certainty", "Certainty", "certainty.html", **context)
 

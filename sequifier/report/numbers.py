@@ -18,7 +18,10 @@ def number(value: float | None) -> str:
         return f"{float(mantissa):g}e{int(power)}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.{decimals(value) if abs(value) < 100 else 1}f}"
+    if abs(value) >= 100:
+        return f"{value:.1f}"
+    # A standard error of 0.0335 has the decimals of its metric.
+    return f"{value:.{4 if abs(value) >= 0.01 else decimals(value)}f}"
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -242,7 +242,7 @@ def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
     with console.capture() as captured:
         console.print(drawn(status, width=110, height=30))
     (line,) = [line for line in captured.get().splitlines() if " 2/10 " in line]
-    assert re.search(r" 1\.7500 +0\.0625 ", line), "beside the loss"
+    assert re.search(r" 1\.7500 +0\.06250 ", line), "beside the loss"
     batch = SimpleNamespace(batch_size=16, accumulation_steps=2)
     shown.show("run_retried", run=planned_run(1), slot=0, reason="out of memory", action="halve", batch=batch)
     assert status.running[1].value is None, "it begins again"
@@ -256,7 +256,7 @@ def test_running_runs_show_the_metric_that_ranks_after_their_last_evaluation(
     piped("epoch", run=planned_run(0), val_loss=6.5, **{metric: 0.0625})
     assert capsys.readouterr().err.splitlines() == [
         "  0 of 9 runs done; run 0 epoch 1/10 loss 1.5000",
-        "  0 of 9 runs done; run 0 epoch 1/10 loss 1.5000 val_item_ndcg_10 0.0625",
+        "  0 of 9 runs done; run 0 epoch 1/10 loss 1.5000 val_item_ndcg_10 0.06250",
     ]
 
 

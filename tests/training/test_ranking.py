@@ -1,7 +1,7 @@
 """Hit rate, NDCG and MRR at k, against a computation on the logits written by hand: ties, seen items, samples."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -26,7 +26,8 @@ from sequifier.model.heads import Decoder
 from sequifier.model.transformer import Transformer
 from sequifier.preprocess.split import take_split, within_sequences
 from sequifier.training.baselines import categorical
-from sequifier.training.baselines.history import TrainingData, evaluated_targets, training_targets
+from sequifier.training.baselines.co_occurrence import CoOccurrence, Scores
+from sequifier.training.baselines.history import Targets, TrainingData, evaluated_targets, training_targets
 from sequifier.training.baselines.scores import baselines
 from sequifier.training.evaluate import evaluate
 from sequifier.training.losses import build_losses
@@ -312,6 +313,16 @@ def test_a_target_without_another_candidate_is_one_error() -> None:
     candidates_of(events, UNSEEN, n_classes=4)
 
 
+def each_of(together: CoOccurrence, events: Events, targets: Targets) -> Iterator[tuple[Scores, int]]:
+    for part, here in together.parts(events.columns, targets):
+        yield from ((here, place) for place in range(len(targets[part])))
+
+
+def of_all(scores: Scores, place: int) -> NDArray[np.float64]:
+    """The probabilities of all classes at one target."""
+    return scores.of(np.full(60, place), np.arange(1, 61))
+
+
 @pytest.mark.parametrize("asked", [ALL, UNSEEN, SAMPLED], ids=["all", "unseen", "sampled"])
 def test_the_baselines_are_ranked_among_the_same_candidates(asked: dict[str, Any]) -> None:
     train, valid = (events_of([40, 30, 20, 9], seed=seed, n_classes=60) for seed in (0, 1))
@@ -321,17 +332,17 @@ def test_the_baselines_are_ranked_among_the_same_candidates(asked: dict[str, Any
     data = TrainingData(train, ["item"], {"item": 61}, 4)
     found = baselines(data, split, objective)
     targets = next(evaluated_targets(split, 1 << 20))
-    fitted = categorical.CategoricalBaselines(data, "item", training_targets(train, 4, at_most=1 << 20))
-    counts = fitted._counts
-    past = categorical._history(valid.columns["item"], targets, fitted._boundary, 3)
-    contexts = counts.look_up(past, targets.rows - targets.begin)
+    fitted = categorical.CategoricalBaselines(data, "item", training_targets(train, 4, at_most=1 << 20), candidates)
+    dense = [*fitted.dense(valid.columns, targets)]
+    assert fitted._together is not None
+    dense.append(np.stack([of_all(here, place) for here, place in each_of(fitted._together, valid, targets)]))
     sampled = None
     if candidates.sampled is not None:
         rows = candidates.sampled._history.targets()
         sampled = {row: drawn.tolist() for row, drawn in zip(rows.tolist(), candidates.sampled.of(rows), strict=True)}
-    for order, name in enumerate(categorical.NAMES):
+    for name, probabilities in zip((*categorical.BY_ORDER, categorical.TOGETHER), dense, strict=True):
         table = np.zeros((int(valid.offsets[-1]) + 1, 60))
-        table[targets.rows] = counts.dense(contexts[: order + 1])
+        table[targets.rows] = probabilities.round(14)
         expected = by_hand(valid, table, asked["k"], seen_too="exclude_seen" not in asked, sampled=sampled)
         metrics = found[f"baseline: {name}"].metrics
         assert {key: metrics[key] for key in expected} == pytest.approx(expected, abs=1e-9), name

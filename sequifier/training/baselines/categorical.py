@@ -1,6 +1,7 @@
 """Baselines of a categorical target: popularity, and back-off counts of the last one to three events.
 
-Of a step to come they also count after the category that is known of it, before its last events.
+Of a step to come they also count after the category that is known of it, before its last events. A target that is
+ranked among candidates has co-occurrence with its last ten events (`co_occurrence`).
 
 Shapes: M targets, K known classes.
 """
@@ -16,19 +17,20 @@ from torch import Tensor
 
 from sequifier.artifacts.events import is_known
 from sequifier.dataset.ranking.candidates import Candidates
-from sequifier.metrics.predictions import ClassPredictions
+from sequifier.metrics.predictions import ClassPredictions, Predictions
 from sequifier.model.device import in_double
+from sequifier.training.baselines.co_occurrence import CoOccurrence
 from sequifier.training.baselines.counts import NGrams
 from sequifier.training.baselines.history import Column, Found, Rows, Targets, TrainingData, read
 from sequifier.training.losses import TargetLoss
-from sequifier.training.predictions import CategoricalScores
+from sequifier.training.predictions import CategoricalScores, joined
 from sequifier.training.ranked import ranked
 
 BY_ORDER = ("unigram", "bigram back-off", "trigram back-off", "4-gram back-off")
 """By order: the number of previous events that are used."""
 MAX_ORDER = len(BY_ORDER) - 1
-KNOWN = "known future back-off"
-NAMES = (*BY_ORDER, KNOWN)
+KNOWN, TOGETHER = "known future back-off", "co-occurrence"
+NAMES = (*BY_ORDER, KNOWN, TOGETHER)
 _CHOSEN_ON = 1 << 18
 """Approximate number of training targets on which the source column of a target that is not an input is chosen."""
 _DENSE = 1 << 22
@@ -60,6 +62,11 @@ class CategoricalBaselines:
         if self.source is None and inputs:
             self.source = max(inputs, key=lambda name: _Counts(train, target, few, name, most=1).worth)
         self._counts = _Counts(train, target, training, self.source)
+        self._together: CoOccurrence | None = None
+        if candidates is not None and self.source is not None:
+            is_class = np.flatnonzero(is_known(read(train.columns[target], training.truth_rows)))
+            sizes = train.n_classes[target] - 1, train.n_classes[self.source]
+            self._together = CoOccurrence(train.columns, target, self.source, training[is_class], *sizes)
         self._after_known: _Counts | None = None
         if known:
             best = max(known, key=lambda name: _Counts(train, target, few, None, name, most=1).worth)
@@ -77,6 +84,8 @@ class CategoricalBaselines:
         if self._after_known is not None:
             for found in islice(self._scored(self._after_known, columns, targets, truth, criterion), 1, None):
                 yield KNOWN, found
+        if self._together is not None and criterion.label_smoothing is not None:
+            yield TOGETHER, self._counted_together(self._together, columns, targets, truth.astype(np.int64), criterion)
 
     def dense(self, columns: Mapping[str, Column], targets: Targets) -> Iterator[NDArray[np.float64]]:
         """Yield the probabilities of all classes by each baseline, (M, K)."""
@@ -103,6 +112,27 @@ class CategoricalBaselines:
                 of_order = None if ahead is None else in_double(torch.from_numpy(ahead[number]))
                 found = ranked(self._candidates, found, of_order)
             yield found
+
+    def _counted_together(
+        self,
+        together: CoOccurrence,
+        columns: Mapping[str, Column],
+        targets: Targets,
+        truth: Rows,
+        criterion: TargetLoss,
+    ) -> Predictions:
+        candidates, needed = self._candidates, _Needed(criterion, together.n_classes)
+        assert candidates is not None
+        parts = []
+        for part, here in together.parts(columns, targets):
+            scores = here.compared(truth[part])
+            spread = here.log_sums(needed.weights) if needed.smoothing else None
+            ahead = None
+            if candidates.depends_on_history or candidates.end is not None:
+                (counted,) = candidates.ahead(targets[part].truth_rows, here.is_ahead(truth[part]))
+                ahead = in_double(torch.from_numpy(counted))
+            parts.append(ranked(candidates, scores.predictions(needed.loss(scores, truth[part], spread)), ahead))
+        return joined(parts)
 
 
 class _Counts:
@@ -181,11 +211,7 @@ def _loss(
         if needed.all_classes:
             yield scores, _dense_loss(counts, contexts[: number + 1], truth, criterion)
             continue
-        loss = scores.log_loss * torch.from_numpy(needed.weights[truth - 1])
-        if spread is not None:
-            share = needed.smoothing / counts.n_classes
-            loss = (1 - needed.smoothing) * loss - share * torch.from_numpy(next(spread))
-        yield scores, loss
+        yield scores, needed.loss(scores, truth, None if spread is None else next(spread))
 
 
 class _Needed:
@@ -202,6 +228,14 @@ class _Needed:
         self.weights = np.ones(n_classes) if weights is None else weights.cpu().double().numpy()
         self.smoothing = criterion.label_smoothing or 0.0
         self.all_classes = criterion.label_smoothing is None
+
+    def loss(self, scores: CategoricalScores, truth: Rows, log_sums: NDArray[np.float64] | None) -> Tensor:
+        """Return the criterion at each target, (M,); `log_sums` where labels are smoothed."""
+        loss = scores.log_loss * torch.from_numpy(self.weights[truth - 1])
+        if log_sums is None:
+            return loss
+        share = self.smoothing / len(self.weights)
+        return (1 - self.smoothing) * loss - share * torch.from_numpy(log_sums)
 
 
 def _dense_loss(counts: NGrams, contexts: Sequence[Rows], truth: Rows, criterion: TargetLoss) -> Tensor:

@@ -72,11 +72,14 @@ class NGrams:
         history: `max_order` arrays of symbols 0 to n_symbols - 1, (M,) each, the latest first.
         n_classes: K.
         n_symbols: number of symbols of the history.
+
+    Attributes:
+        base: of the keys: an entry's is the number of its context * base + class.
     """
 
     def __init__(self, truth: NDArray[Any], history: Sequence[NDArray[Any]], n_classes: int, n_symbols: int) -> None:
         self.n_classes, self.max_order = n_classes, len(history)
-        self._base = np.int64(max(n_classes + 1, n_symbols))
+        self.base = np.int64(max(n_classes + 1, n_symbols))
         self.orders: list[Order] = []
         context, n_contexts = np.zeros(len(truth), dtype=np.int64), 1
         context_keys, parent = np.zeros(1, np.int64), np.zeros(1, np.int64)
@@ -85,21 +88,21 @@ class NGrams:
         below = _Below(np.zeros(0, np.int64), none, none, np.ones(1, np.int64), np.full(1, 1.0 / n_classes))
         for order in range(self.max_order + 1):
             if order:
-                context_keys, context = np.unique(context * self._base + history[order - 1], return_inverse=True)
-                parent, n_contexts = context_keys // self._base, len(context_keys)
-            entry_keys, counts = np.unique(context * self._base + truth, return_counts=True)
+                context_keys, context = np.unique(context * self.base + history[order - 1], return_inverse=True)
+                parent, n_contexts = context_keys // self.base, len(context_keys)
+            entry_keys, counts = np.unique(context * self.base + truth, return_counts=True)
             found, below = self._order(context_keys, parent, n_contexts, entry_keys, counts.astype(np.float64), below)
             self.orders.append(found)
 
     def _order(
         self, context_keys: Rows, parent: Rows, n_contexts: int, entry_keys: Rows, counts: Floats, below: "_Below"
     ) -> tuple[Order, "_Below"]:
-        owner, class_id = np.divmod(entry_keys, self._base)
+        owner, class_id = np.divmod(entry_keys, self.base)
         distinct: Floats = np.bincount(owner, minlength=n_contexts).astype(np.float64)
         total: Floats = np.bincount(owner, weights=counts, minlength=n_contexts).astype(np.float64)
         begin = np.concatenate([[0], np.cumsum(distinct)]).astype(np.int64)
         if len(below.keys):
-            place = np.searchsorted(below.keys, parent[owner] * self._base + class_id)
+            place = np.searchsorted(below.keys, parent[owner] * self.base + class_id)
             lower, lower_loo = below.probability[place], below.loo[place]
         else:
             lower = lower_loo = np.full(len(entry_keys), 1.0 / self.n_classes)
@@ -143,7 +146,7 @@ class NGrams:
         found = [np.zeros(len(n_known), dtype=np.int64)]
         for number, order in enumerate(self.orders[1:], start=1):
             shorter = found[-1]
-            keys = shorter * self._base + history[number - 1]
+            keys = shorter * self.base + history[number - 1]
             place = np.minimum(np.searchsorted(order.context_keys, keys), len(order.context_keys) - 1)
             known = (shorter >= 0) & (n_known >= number) & (order.context_keys[place] == keys)
             found.append(np.where(known, place, -1))
@@ -153,7 +156,7 @@ class NGrams:
         """Return p(truth | history) for the uniform distribution, then for each order of `contexts`, (M,) each."""
         found = [np.full(len(truth), 1.0 / self.n_classes)]
         for order, context in zip(self.orders, contexts, strict=False):
-            keys = context * self._base + truth
+            keys = context * self.base + truth
             place = np.minimum(np.searchsorted(order.entry_keys, keys), len(order.entry_keys) - 1)
             listed = (context >= 0) & (order.entry_keys[place] == keys)
             probability = np.where(context >= 0, order.backoff[context], 1.0) * found[-1]
@@ -173,7 +176,7 @@ class NGrams:
                 n_before += len(order.backoff)
                 longest = np.where(context >= 0, context + n_before, longest)
             # Targets with equal class and history are scored once.
-            _, chosen, place = np.unique(longest * self._base + truth, return_index=True, return_inverse=True)
+            _, chosen, place = np.unique(longest * self.base + truth, return_index=True, return_inverse=True)
             here, class_id = [context[chosen] for context in contexts[: number + 1]], truth[chosen]
             probabilities = self.probabilities(here, class_id)
             best, confidence = self._best(here)
@@ -186,7 +189,7 @@ class NGrams:
         below = np.full(1, float(weights.sum()) * np.log(1.0 / self.n_classes))
         targets = below[np.zeros(len(contexts[0]), dtype=np.int64)]
         for order, context in zip(self.orders, contexts, strict=True):
-            owner, class_id = np.divmod(order.entry_keys, self._base)
+            owner, class_id = np.divmod(order.entry_keys, self.base)
             more = weights[class_id - 1] * np.log(order.probability / (order.backoff[owner] * order.lower))
             below = (
                 np.bincount(owner, weights=more, minlength=len(order.backoff))
@@ -205,7 +208,7 @@ class NGrams:
             first, last = order.begin[context[found]], order.begin[context[found] + 1]
             row = np.repeat(found, last - first)
             entry = rows_from(first, last - first)
-            table[row, order.entry_keys[entry] % self._base - 1] = order.probability[entry]
+            table[row, order.entry_keys[entry] % self.base - 1] = order.probability[entry]
         return table
 
     def _best(self, contexts: Sequence[Rows]) -> tuple[Rows, Floats]:
@@ -231,7 +234,7 @@ class NGrams:
             count[chosen] += last - _first_at_least(order.sorted_probability, first, last, least[chosen])
             # The value of a true class without an entry is known; the quotient may exceed it by rounding, which would
             # lose ties.
-            keys = context * self._base + truth[chosen]
+            keys = context * self.base + truth[chosen]
             place = np.minimum(np.searchsorted(order.entry_keys, keys), len(order.entry_keys) - 1)
             is_known = (order.entry_keys[place] != keys) & (least[chosen] == probabilities[number + 1][chosen])
             quotient = least[chosen] / order.backoff[context] * (1.0 - 4.0 * np.finfo(np.float64).eps)

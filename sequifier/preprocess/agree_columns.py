@@ -13,7 +13,7 @@ from sequifier.artifacts.number_style import NumberStyle
 from sequifier.config.preprocess_fields import TypeName
 from sequifier.preprocess.column_counts import count_columns, inspect_numbers
 from sequifier.preprocess.column_types import common_type, raw_kind
-from sequifier.preprocess.csv_file import check_csv, may_have_leading_zeros, scan_csv
+from sequifier.preprocess.csv_file import check_csv, check_names, may_have_leading_zeros, scan_csv
 from sequifier.preprocess.numbers import PLAIN, number_counts
 from sequifier.preprocess.parsed_column import NUMBER_TYPES, PADDED, ParsedColumn, TextColumn
 from sequifier.preprocess.source import Source
@@ -65,6 +65,7 @@ def file_schema(source: Source, file: Path, *, sample_rows: int | None) -> Schem
         NeedsAllValues: the first rows do not determine a type.
     """
     if not TABLE_FORMATS[source.format].is_text:
+        check_names(file, [*source.scan(file).collect_schema()])
         return _with_large_integers(source.scan(file))
     stored = source.stored(file)
     check_csv(stored, shown=file)

@@ -36,9 +36,8 @@ def scan_csv(
     """
     status = file.stat()
     end, names = _layout(file, status.st_mtime_ns, status.st_size, separator)
-    types = types or {}
-    if names:
-        types = {found: types[name] for found, name in names.items() if name in types}
+    as_found = {name: found for found, name in names.items()}
+    types = {as_found.get(name, name): dtype for name, dtype in (types or {}).items()}
     rows = pl.scan_csv(
         file,
         glob=False,
@@ -70,11 +69,16 @@ def check_csv(file: Path, *, shown: Path) -> None:
 
 
 def check_names(file: Path, names: Sequence[str | None]) -> None:
-    """Refuse a header with a name twice.
+    """Refuse a name that occurs twice, or that polars takes for a pattern of names.
 
     Raises:
         DataError: there is one.
     """
+    for name in names:
+        if name and (name == "*" or (name.startswith("^") and name.endswith("$"))):
+            raise DataError(
+                f"a column is called `{name}`, which stands for several columns", where=str(file), fix="rename it"
+            )
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         shown = " and ".join(f"`{name}`" if name else "a column without a name" for name in repeated)
         raise DataError(

@@ -8,7 +8,7 @@ import polars as pl
 
 from sequifier.artifacts.events import POSITION, SEQUENCE
 
-ROW = "hash of the row"
+ROW = "hash of the row\0"
 """A column of a table beside its features."""
 
 

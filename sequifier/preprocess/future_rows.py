@@ -16,8 +16,8 @@ from sequifier.percent import counted
 from sequifier.preprocess.column_counts import event_text
 
 FIELD = "future_data_path"
-_IS_FUTURE, _STEP, _LAST = "is future", "step", "last"
-"""Names with a space, or beside keys alone: no feature is called so here."""
+_IS_FUTURE, _STEP, _LAST = "is future\0", "step\0", "last\0"
+"""Columns beside features, whose names have no NUL."""
 
 
 @dataclass(frozen=True)

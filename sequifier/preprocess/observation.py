@@ -22,8 +22,8 @@ from sequifier.preprocess.date_columns import Position, RawRows, date_column
 from sequifier.preprocess.parsed_column import ParsedColumn
 from sequifier.preprocess.time_features import times_of
 
-START_AT, END_AT = "observation start", "observation end"
-"""Columns of a table beside its features: the positions between which a sequence is observed."""
+START_AT, END_AT = "observation start\0", "observation end\0"
+"""Columns beside the features, whose names have no NUL: the positions between which a sequence is observed."""
 
 
 def observed_positions(

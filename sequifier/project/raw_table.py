@@ -93,7 +93,7 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
     """
     import polars as pl
 
-    from sequifier.preprocess.csv_file import check_csv
+    from sequifier.preprocess.csv_file import check_csv, check_names
     from sequifier.preprocess.source import Source, check_is_raw
     from sequifier.preprocess.table_formats import TABLE_FORMATS
     from sequifier.preprocess.user_items import recognise
@@ -135,6 +135,7 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
                     where=str(path),
                     fix="give a folder whose files are parts of one table, or a single file",
                 )
+            check_names(file, [*schema])
             check_is_raw(file, schema)
         rows = pl.concat(scans, how="vertical_relaxed")
         columns = list(rows.collect_schema())

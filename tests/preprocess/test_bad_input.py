@@ -53,6 +53,8 @@ def test_the_good_table_is_good(project: Project) -> None:
         ("user;itemPosition;a\n1;2;3,5\n", {}, ["one column", "separated by `;`, not by commas", "events.csv"]),
         ("user\titemPosition\ta\n1\t2\t3\n", {}, ["separated by a tab, not by commas"]),
         ("sequenceId,itemPosition,a,b,a,b\n1,2,3,4,5,6\n", {}, ["the header has `a` and `b` more than once"]),
+        ("sequenceId,itemPosition,*\n1,2,3\n", {}, ["a column is called `*`", "events.csv", "rename it"]),
+        ("sequenceId,itemPosition,^a|b$\n1,2,3\n", {}, ["a column is called `^a|b$`"]),
         ("sequenceId,itemPosition,a,,\n1,2,3,,\n", {}, ["the header has a column without a name more than once"]),
         ("sequenceId,itemPosition\n1,2\n", {}, ["no feature column", "sequenceId, itemPosition"]),
         (HEADER + GOOD + "4,6,,1\n", {}, ["`kind`: 1 of 13 values is missing", "sequenceId=4 itemPosition=6"]),
@@ -111,6 +113,11 @@ def test_a_missing_path_names_both_places(project: Project, monkeypatch: pytest.
 def test_a_folder_without_files_of_the_format_says_what_it_holds(project: Project) -> None:
     folder = project.write_text("x", "folder/notes.txt").parent
     assert "the folder has .txt" in error(project, folder, read_format="csv")
+
+
+def test_names_that_are_patterns_of_polars_are_refused_in_typed_files(project: Project) -> None:
+    frame = pl.DataFrame({"sequenceId": [1], "itemPosition": [1], "a": ["x"], "*": ["y"]})
+    assert "a column is called `*`" in error(project, project.write(frame), read_format="parquet")
 
 
 def test_a_column_missing_in_one_file_names_that_file(project: Project) -> None:

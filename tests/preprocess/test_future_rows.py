@@ -35,6 +35,13 @@ def test_the_next_steps_of_each_sequence_are_appended_and_everything_else_in_the
     assert {*found.columns} == {*EVENTS.columns}
 
 
+@pytest.mark.parametrize("name", ["step", "last", "is future", "len"])
+def test_a_known_column_may_have_any_name(name: str) -> None:
+    rows = {SEQUENCE: [1, 1, 2, 2], POSITION: [4, 5, 5, 6], name: [0.4, 0.5, 0.25, 0.75]}
+    found = future(rows, columns=[name], required=[name]).behind(EVENTS.rename({"price": name}))
+    assert found[name].to_list() == [1.0, 2.0, 0.4, 0.5, 5.0, 0.25, 0.75]
+
+
 def test_too_few_steps_name_the_first_sequence_and_the_steps_that_are_missing() -> None:
     with pytest.raises(DataError) as error:
         future({SEQUENCE: [1, 2], POSITION: [4, 1], "price": [1.0, 1.0]}).behind(EVENTS)

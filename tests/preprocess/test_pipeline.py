@@ -191,6 +191,13 @@ def test_selected_columns_fix_the_order_and_leave_out_the_rest(project: Project,
     assert metadata.real_columns == ["price"]
 
 
+def test_a_feature_may_have_the_name_of_a_column_of_ours(project: Project, events: pl.DataFrame) -> None:
+    """Those of columns that exist while rows are read, as far as a user may think of them."""
+    named = events.rename({"kind": "observation start", "code": "hash of the row", "is_new": "observation end"})
+    metadata = project.run(project.write(named), drop_duplicates=True)
+    assert metadata.columns == ["observation start", "hash of the row", "observation end", "price"]
+
+
 def test_the_unnamed_column_of_an_index_is_left_out_with_a_note(project: Project) -> None:
     path = project.write_text(",sequenceId,itemPosition,a\n0,1,1,x\n1,1,2,y\n2,1,3,x\n")
     metadata = project.run(path, split_ratios=[1])

@@ -421,11 +421,12 @@ def test_whole_numbers_of_any_type_are_keys(project: Project, dtype: Any) -> Non
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends_byte_order_marks_and_quotes_in_the_header(project: Project, end: str) -> None:
-    text = '"sequenceId","itemPosition","a ""b"""\n"1","1","x"\n"1","2","y"\n'
+    text = '"sequenceId","itemPosition","a ""b"""\n"1","10","y"\n"1","9","x"\n'
     path = project.write_text("")
     path.write_bytes(("\ufeff" + text).replace("\n", end).encode())
     metadata = project.run(path, split_ratios=[1.0])
     assert metadata.categories('a "b"') == ["x", "y"]
+    assert project.split(0)["itemPosition"].to_list() == [9, 10]
     assert metadata.sequifier.sequence_type == "Int64"
 
 

@@ -293,7 +293,7 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     if targets == config.target_columns:
         kinds = metric_kinds(targets, data, config.model_spec.distribution)
         if config.scoring is not None:
-            yield from _scoring_problems(config.scoring, data)
+            yield from _scoring_problems(config.scoring, config.target_columns, data)
         of_ranking = [*_ranking_problems(config.ranking, data, kinds)]
         yield from of_ranking
         if not of_ranking:
@@ -333,8 +333,14 @@ def _softmax_problems(spec: TrainingSpec, target: str, kind: ColumnType, data: D
         yield Problem(place, f"`{target}` has another criterion than {name} without options", fix=f"full, or {name}")
 
 
-def _scoring_problems(scoring: Scoring, data: DataSchema) -> Iterator[Problem]:
+def _scoring_problems(scoring: Scoring, targets: Sequence[str], data: DataSchema) -> Iterator[Problem]:
     ours = data.sequifier
+    if scoring.min_events > 1 and {*targets} <= {*data.sequence_columns}:
+        yield Problem(
+            "scoring.min_events",
+            f"{scoring.min_events:,} is for targets of events, but {', '.join(targets)} belong to whole sequences",
+            fix="leave it out; their metrics by number of events are in metric_by_length",
+        )
     if scoring.min_events > ours.context_events and ours.split_method not in WHOLE_SEQUENCES:
         yield Problem(
             "scoring.min_events",

@@ -20,7 +20,8 @@ class _Scoring(StrictModel):
     min_events: int = Field(
         1,
         ge=1,
-        description="Number of earlier events of its sequence that a target must have to count in metrics.",
+        description="Number of earlier events of its sequence that a target must have to count in metrics. Targets of "
+        "whole sequences always count.",
         json_schema_extra=about(
             unit="events",
             interacts="context_events of preprocess, which must store as many where sequences are cut",

@@ -277,6 +277,8 @@ def test_what_whole_sequences_cannot_do_is_refused(root: Path) -> None:
     config = label_config(root)
     with pytest.raises(ConfigError, match="`outcome` belongs to the whole sequence: it is not part of generated"):
         train(config(training_spec={"sampling_interval_steps": 1}))
+    with pytest.raises(ConfigError, match="2 is for targets of events, but outcome belong to whole sequences"):
+        train(config(scoring={"min_events": 2}))
     result = train(config(target_columns=["outcome", "activity"], input_columns=["activity"]))
     with pytest.raises(ModelError, match="autoregression: the model predicts outcome of whole sequences"):
         infer(root, result.files["best_onnx"], autoregression=True)

@@ -156,10 +156,10 @@ def _from_text(column: str, rows: RawRows) -> Position:
         )
     why = found.why or why_not(text_shown)
     raise DataError(
-        f"the position column `{column}` has the value `{text_shown}`, which is neither a 64-bit integer nor a date "
-        f"with one meaning{': ' + why if why else ''}",
+        f"the position column `{column}` has the value `{text_shown}`, which is neither a number like 12.5 nor a "
+        f"date with one meaning{': ' + why if why else ''}",
         where=where,
-        fix="write integers, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
+        fix="write numbers like 12 or 12.5, dates like 2013-01-31 or datetimes like 2013-01-31T17:05:00",
     )
 
 

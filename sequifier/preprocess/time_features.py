@@ -102,7 +102,7 @@ def _why_dates(rules: TimeRules, *, are_integers: bool) -> str:
     """Return why positions must be dates; empty where numbers will do."""
     of_positions = rules.time_features.get(POSITION, ())
     if calendar := [feature for feature in of_positions if feature not in SPANS]:
-        return f"{', '.join(calendar)} of the calendar are computed from dates"
+        return f"the calendar ({', '.join(calendar)}) is computed from dates"
     if POSITION in rules.time_features and are_integers:
         return _ALWAYS_DATES
     if any("until" in features for features in rules.time_features.values()):

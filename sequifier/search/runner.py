@@ -246,8 +246,8 @@ class _Loop:
         search, agenda = self._search, self._agenda
         forecast = agenda.forecast()
         self._left.expect(running.run)  # it may just have been proposed
-        n_runs = max(len(agenda.runs), len(search.plan.runs) + search.plan.n_to_propose)
-        work: dict[str, Any] = {"n_slots": self._slots.n_left, "n_more": n_runs - len(agenda.runs)}
+        n_left = agenda.n_left
+        work: dict[str, Any] = {"n_slots": self._slots.n_left, "n_more": n_left - len(agenda.waiting())}
         work["epochs_left"] = None if forecast is None else forecast.expected - forecast.trained
         search.emit(
             "run_started",
@@ -255,7 +255,7 @@ class _Loop:
             slot=running.slot,
             until_epoch=running.task.until_epoch,
             n_done=agenda.n_settled,
-            n_runs=n_runs,
+            n_runs=agenda.n_settled + n_left,
             seconds_left=self._left.seconds(**work),
             epochs_like=self._left.epochs_like(running.run, **work),
             forecast=forecast,

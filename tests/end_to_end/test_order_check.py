@@ -18,9 +18,10 @@ SEARCH = "configs/hyperparameter_search.yaml"
 
 
 def start(*words: str) -> str:
+    """Search; returns the progress, then the results."""
     done = sequifier("hyperparameter-search", "--config-path", SEARCH, *words)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stderr + done.stdout
 
 
 def analysis(root: Path) -> Any:
@@ -48,6 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_best_configuration_is_trained_twice_more_on_shuffled_histories(project: Path) -> None:
     printed = start()
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith("[")] == ["[1/2]", "[2/2]"] * 2
     records, checks = latest(project), latest_order_checks(read_ledger(project / "logs/tune"))
     assert ([*records], [*checks]) == ([0, 1], [2, 3])
     found = analysis(project)

@@ -123,7 +123,10 @@ def test_bad_raw_events_are_errors_and_nothing_is_written(away: Path, content: s
         ("customer,visit,item,price\nx,1,item1,cheap\n", "the model reads item (String), price (Float64)"),
         ("customer,visit,item,cost\nx,1,item1,1\n", "the model reads item (String), price (Float64)"),
         ("customer,visit,item,prize\nx,1,item1,1\n", "did you mean `prize`?"),
-        ("customer,visit,item,price\nx,soon,item1,1\n", "write integers, dates like 2013-01-31 or datetimes like"),
+        (
+            "customer,visit,item,price\nx,soon,item1,1\n",
+            "write numbers like 12 or 12.5, dates like 2013-01-31 or datetimes like",
+        ),
     ],
 )
 def test_the_fix_of_bad_raw_events_is_one_that_a_model_allows(away: Path, content: str, fix: str) -> None:

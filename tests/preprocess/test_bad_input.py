@@ -73,7 +73,7 @@ def test_the_good_table_is_good(project: Project) -> None:
                                                   "row 13 after the header (`x1`)"]),
         (HEADER + GOOD + f"5,{2**64},a,1\n", {}, ["is not a 64-bit integer", f"row 13 after the header (`{2**64}`)"]),
         (HEADER + "5,x1,a,1\n" + GOOD, {}, ["is not a 64-bit integer", "row 1 after the header (`x1`)"]),
-        (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a 64-bit integer nor a date", "row 1"]),
+        (HEADER + "5,x1,a,1\n", {}, ["has the value `x1`", "neither a number like 12.5 nor a date", "row 1"]),
         (HEADER + "1,03/04/2013,a,1\n", {}, ["`itemPosition` has the value `03/04/2013`", "2013-01-31"]),
         (HEADER + "1,1.5,a,1\n1,nan,a,1\n", {}, ["is not a finite number", "row 2 after the header (`nan`"]),
         (HEADER + "1,1.5,a,1\n1,x,a,1\n", {}, ["1 of 2 values is not a finite number", "row 2 after the header (`x`"]),

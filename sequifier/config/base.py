@@ -352,8 +352,8 @@ class ProjectConfig(StrictModel):
     )
     user: FreeMap = Field(
         default_factory=dict,
-        description="Free keys of your own (`-D user.threshold=0.8`), which hooks, experiments and evaluation "
-        "scripts read. They are part of a run's identity.",
+        description="Free keys of your own (`-D user.threshold=0.8`), which hooks, experiments and scripts (that "
+        "evaluate or judge) read. They are part of a run's identity.",
         json_schema_extra=about(
             interacts="hooks and evaluation_script, which read them",
             change="when your hooks, experiments or scripts need settings of their own",

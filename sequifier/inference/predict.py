@@ -1,7 +1,7 @@
 """Inference: from events to tables of predictions or embeddings, for one model after another."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,6 +151,12 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     return result
 
 
+def shown_metrics(metrics: Mapping[str, float]) -> str:
+    """Return the metrics of a target in a line, without those of single steps."""
+    shown = ((name, value) for name, value in metrics.items() if split_step(name)[1] is None)
+    return ", ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}" for name, value in shown)
+
+
 def _chunks(model: Model, events: Events, config: InferConfig, job: Job, first_number: int) -> Iterator[Chunk]:
     """Compute a part of the events; `first_number` is the number of its first sequence among all."""
     shape, source = job.file.architecture, job.source
@@ -225,7 +231,6 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
     positions = job.file.config.get("target_positions", {})
     for name, metrics in result.evaluation.items():
         when = " after the last event of each sequence" if positions.get(name) == "every" else ""
-        shown = (f"{metric} {value:.4g}" for metric, value in metrics.items() if split_step(metric)[1] is None)
-        log(f"{name}{when}: " + ", ".join(shown))
+        log(f"{name}{when}: {shown_metrics(metrics)}")
     if result.evaluation_table is not None:
         log(f"evaluation by {', '.join(config.evaluate_by or ())} in {result.evaluation_table}")

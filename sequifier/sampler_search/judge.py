@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from sequifier.artifacts.read_file import parse_json
 from sequifier.config.servers import OPENAI, Endpoint
 from sequifier.config.servers import Judge as JudgeConfig
 from sequifier.errors import ConfigError, RunError
+from sequifier.params import PARAMS_FILE
 from sequifier.processes import run_program
 from sequifier.sampler_search.client import Client, RequestFailedError, find_key, hidden
 from sequifier.sampler_search.endpoint import no_key
@@ -64,20 +67,27 @@ class Judge(Protocol):
         ...
 
 
-def open_judge(config: JudgeConfig, root: Path, *, endpoint: Endpoint | None = None) -> Judge | None:
+def open_judge(
+    config: JudgeConfig,
+    root: Path,
+    *,
+    endpoint: Endpoint | None = None,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> Judge | None:
     """Return the judge of a config; None without one.
 
     Args:
         config: of the judge.
         root: the project's folder, for `.env`.
         endpoint: of the search; its key is hidden in messages of a script.
+        parameters: the config of the search, which a script reads by `param_scope`.
 
     Raises:
         ConfigError: the key is missing.
     """
     match config.type:
         case "script":
-            return ScriptJudge(config, root, endpoint=endpoint)
+            return ScriptJudge(config, root, endpoint=endpoint, parameters=parameters)
         case "http":
             return HttpJudge(config, root)
     return None
@@ -157,11 +167,15 @@ class ScriptJudge:
     """A script of the user, started once for each configuration, in the project's folder.
 
     It reads {"sampler_type", "parameters", "generations": [{"prompt", "continuation", "truth", "labels"}]} from
-    standard input, and prints {"scores": [...]} as its last line.
+    standard input, and prints {"scores": [...]} as its last line. Its `param_scope` starts with the config of the
+    search.
     """
 
-    def __init__(self, config: JudgeConfig, root: Path, *, endpoint: Endpoint | None = None) -> None:
+    def __init__(
+        self, config: JudgeConfig, root: Path, *, endpoint: Endpoint | None, parameters: Mapping[str, Any]
+    ) -> None:
         assert config.command is not None
+        self._parameters = json.dumps({"parameters": dict(parameters)})
         self._command, self._seconds, self._root = config.command, config.timeout_seconds, root
         names = (config.api_key_env, OPENAI_KEY, endpoint.api_key_env if endpoint else None)
         self._keys = [find_key(name, root) for name in names if name is not None]
@@ -204,13 +218,16 @@ class ScriptJudge:
 
     def _run(self, told: str) -> str:
         """Return the output of the script."""
-        ended = run_program(
-            self._command,
-            told,
-            cwd=self._root,
-            environment={**os.environ, "PATH": path_with_this_python()},
-            timeout_seconds=self._seconds,
-        )
+        with NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            file.write(self._parameters)
+            file.flush()
+            ended = run_program(
+                self._command,
+                told,
+                cwd=self._root,
+                environment={**os.environ, "PATH": path_with_this_python(), PARAMS_FILE: file.name},
+                timeout_seconds=self._seconds,
+            )
         if ended.code is None:
             raise self._failure(f"it took longer than {self._seconds:g} seconds and was ended")
         if ended.code != 0:

@@ -65,7 +65,8 @@ def set_up(config: SamplerSearchConfig, *, seed: int, log: Log) -> Setup:
     Raises:
         ConfigError, DataError, ModelError, RunError: the parts do not fit together, or one is missing.
     """
-    judge = open_judge(config.judge, config.root, endpoint=config.endpoint)
+    parameters = config.model_dump(mode="json")
+    judge = open_judge(config.judge, config.root, endpoint=config.endpoint, parameters=parameters)
     source: LocalModel | RemoteModel
     if config.endpoint is not None:
         source = RemoteModel(config, seed=seed, log=log)
@@ -151,7 +152,7 @@ def identity_of(setup: Setup, found: Configuration) -> str:
 def _judging(config: SamplerSearchConfig) -> dict[str, Any]:
     judge = config.judge
     if judge.type == "script":
-        return {"command": judge.command}
+        return {"command": judge.command} | ({"user": config.user} if config.user else {})
     return {
         "base_url": judge.base_url,
         "model": judge.model,

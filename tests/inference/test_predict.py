@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from sequifier.artifacts.split_file import read_events
 from sequifier.dataset.seasons import find_period
 from sequifier.errors import DataError
+from sequifier.inference.predict import shown_metrics
 from tests.support.reference_metrics import macro_f1
 from tests.support.rounding import rounding
 from tests.support.shop import preprocess_shop
@@ -266,3 +267,8 @@ def test_predicting_loads_no_torch(trained: Path, values: dict[str, Any]) -> Non
     modules = set(done.stdout.splitlines()[-1].strip("[]").replace("'", "").split(", "))
     assert "onnxruntime" in modules
     assert not {"torch", "optuna"} & modules
+
+
+def test_counts_are_printed_as_integers() -> None:
+    metrics = {"mae": 0.123456, "mae_step_1": 0.2, "log_loss": 12345.6, "n": 45_740}
+    assert shown_metrics(metrics) == "mae 0.1235, log_loss 1.235e+04, n 45,740"

@@ -50,6 +50,15 @@ def test_a_script_sees_each_generation_with_its_prompt_truth_and_labels(tmp_path
     assert told["generations"][1]["truth"] is None
 
 
+def test_a_script_reads_the_users_keys_by_name(tmp_path: Path) -> None:
+    text = "from sequifier.params import param_scope\nprint(json.dumps({'scores': 3 * [param_scope.user.most | 1.0]}))"
+    (tmp_path / "judge.py").write_text(f"import json\n{text}\n")
+    config = JudgeConfig(type="script", command="python judge.py")
+    judge = open_judge(config, tmp_path, parameters={"user": {"most": 7.5}, "seed": 1})
+    assert judge is not None
+    assert list(judge.judge(FOUND, PROMPTS, GENERATIONS)) == 3 * [Judgement(7.5)]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

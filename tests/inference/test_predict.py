@@ -165,7 +165,8 @@ def test_the_evaluation_equals_one_computed_from_the_written_files(
         },
     }
     assert both["item_true"].null_count() == 0
-    saved = json.loads((result.predictions.parent / f"sequifier-{name}-best-1-evaluation.json").read_text())
+    written = result.predictions.with_name(f"{result.predictions.stem.removesuffix('predictions')}evaluation.json")
+    saved = json.loads(written.read_text())
     assert saved == result.evaluation
     for target, metrics in expected.items():
         assert saved[target] == pytest.approx(metrics, rel=1e-4), "stored events are float32"

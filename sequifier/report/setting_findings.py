@@ -36,7 +36,7 @@ def _important(found: Analysis) -> Iterator[Finding]:
     if len(known) < 2:
         return
     first = known[0]
-    name = first.parameter + (f" (with {', '.join(first.linked)})" if first.linked else "")
+    name = _named(first)
     interval = f"95 % interval {in_percent(first.low)} to {in_percent(first.high)}"
     figures = {"share": first.share, "low": first.low, "high": first.high, "n_trials": n_trials}
     if first.low < CLEARLY:
@@ -64,12 +64,14 @@ def _important(found: Analysis) -> Iterator[Finding]:
 
 def _ranges(found: Analysis) -> Iterator[Finding]:
     share = {each.parameter: each.share for each in found.importances.parameters}
+    names = {each.parameter: _named(each) for each in found.importances.parameters}
     for each in sorted(found.ranges, key=lambda each: -share.get(each.parameter, 0.0)):
         figures = {"low": each.low, "high": each.high, "tried_low": each.tried_low, "tried_high": each.tried_high}
         if each.n_top < 2 or share.get(each.parameter, 0.0) < 1 / (2 * max(1, len(share))):
             continue
         low, high = text_of(each.low), text_of(each.high)
-        best = f"{each.parameter} {low}" if low == high else f"{each.parameter} between {low} and {high}"
+        name = names.get(each.parameter, each.parameter)
+        best = f"{name} {low}" if low == high else f"{name} between {low} and {high}"
         if each.at_low or each.at_high:
             end, side = (each.tried_low, "below") if each.at_low else (each.tried_high, "above")
             yield Finding(
@@ -93,6 +95,11 @@ def _ranges(found: Analysis) -> Iterator[Finding]:
                 "configurations: keep it.",
                 {"among_top": among_top, "among_all": among_all},
             )
+
+
+def _named(setting: Importance) -> str:
+    """A setting, with those that always change together with it: what it does may be their effect."""
+    return setting.parameter + (f" (with {', '.join(setting.linked)})" if setting.linked else "")
 
 
 def _only(found: BestRange) -> tuple[str, tuple[float, float]] | None:

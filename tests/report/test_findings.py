@@ -6,9 +6,11 @@ from sequifier.report.analyse import analyse
 from sequifier.results.trials import Table, Trial
 
 
-def found(trials: list[Trial], baseline: float | None = None) -> list[str]:
+def found(
+    trials: list[Trial], baseline: float | None = None, linked: dict[str, tuple[str, ...]] | None = None
+) -> list[str]:
     names = tuple(dict.fromkeys(name for trial in trials for name in trial.settings))
-    table = Table("t", "training", "val_loss", "minimize", tuple(trials), names)
+    table = Table("t", "training", "val_loss", "minimize", tuple(trials), names, linked=linked or {})
     if baseline is not None:
         table = replace(table, baselines={"baseline: bigram": {"val_loss": baseline}})
     return [each.text for each in analyse([table]).recommendations]
@@ -65,3 +67,10 @@ def test_a_range_that_ends_where_the_best_are_is_extended() -> None:
         "The best quarter has dim_model between 8 and 24, at the lower end of the searched values: search below 8 too."
         in found(trials)
     )
+
+
+def test_a_range_names_the_settings_that_changed_with_it() -> None:
+    """What looks like the effect of one may be that of the other."""
+    trials = [run(number, 1.0 + number) for number in range(12)]
+    texts = found(trials, linked={"dim_model": ("n_head",)})
+    assert any("The best quarter has dim_model (with n_head) between 8 and 24" in text for text in texts)

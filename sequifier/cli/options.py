@@ -46,7 +46,26 @@ class Command(click.Command):
                     spread.append(flag)
                 is_first = False
             spread.append(word)
-        return super().parse_args(ctx, spread)
+        try:
+            return super().parse_args(ctx, spread)
+        except click.NoSuchOption as error:
+            if keys := self._fields_called(error.option_name):
+                ways = " or ".join(f"-D {key}=VALUE" for key in keys[:3])
+                raise click.UsageError(f"No such option '{error.option_name}'; set the field by {ways}", ctx) from error
+            raise
+        except click.UsageError as error:
+            if "extra argument" in error.message and args[0].endswith((".yaml", ".yml")):
+                what = f"{error.message}; the config is named by a flag: --config-path {args[0]}"
+                raise click.UsageError(what, ctx) from error
+            raise
+
+    def _fields_called(self, flag: str) -> list[str]:
+        """The keys of the fields of the command's config that a flag would set, if there were one for each field."""
+        from sequifier.config.help.explain import keys_called
+        from sequifier.config.loading.kinds import KINDS
+
+        kind = (self.name or "").replace("-", "_")
+        return keys_called(kind, flag.lstrip("-")) if kind in KINDS else []
 
 
 def config_options(default: str) -> Callable[[Function], Function]:

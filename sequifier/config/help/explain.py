@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from pydantic.fields import FieldInfo
@@ -88,6 +88,25 @@ def explain(name: str) -> str:
     if (said := _elsewhere(name)) is not None:
         return said
     raise SequifierError(f"there is no field `{name}`", fix=_near(name, places))
+
+
+def keys_called(kind: str, word: str) -> list[str]:
+    """Return the dotted keys of the fields of one kind of config that have a name, here or in another library.
+
+    Args:
+        kind: a key of `KINDS`.
+        word: the name, in any case, with `-` or `_`.
+    """
+    sections = (
+        SEARCH_SECTIONS if kind == "hyperparameter_search" else {}
+    )  # the sections of a run, as a search calls them
+    places = [
+        replace(each, key=f"{sections.get(section, section)}{dot}{name}")
+        for each in all_fields()
+        for section, dot, name in [each.key.partition(".")]
+        if each.kind == kind or (each.kind == "train" and section in sections)
+    ]
+    return _keys([each for each in places if each.name == as_word(word)] or _called(word, places))
 
 
 def _matching(name: str, places: list[Place]) -> list[Place]:

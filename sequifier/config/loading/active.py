@@ -93,8 +93,8 @@ def _non_default(config: BaseModel, *, but: Set[str], room: int) -> str:
         text = f"{key.rpartition('.')[2]} {inline(value)}"
         if len(", ".join([*shown, text])) <= room - len("non-default settings: , and 99 more"):
             shown.append(text)
-    if not shown:
-        return f"non-default settings: {len(differing)}"
+    if not shown:  # no value is short enough
+        shown = [next(iter(differing)).rpartition(".")[2]]
     rest = f", and {len(differing) - len(shown)} more" if len(shown) < len(differing) else ""
     return f"non-default settings: {', '.join(shown)}{rest}"
 

@@ -196,7 +196,7 @@ def _integer(column: str, facts: Facts) -> Choice:
         return Choice(column, facts, "categorical")
     reasons = (
         (facts.lowest < 0, "it has negative values"),
-        (bool(words & _MEASURE_WORDS), "its name has the word of a measurement"),
+        (bool(words & _MEASURE_WORDS), "its name is that of a measurement"),
         (n > MANY_VALUES, f"it has {n:,} distinct values"),
         (n * RARE > rows, f"its {n:,} values occur {rows / n:.1f} times each on average"),
     )

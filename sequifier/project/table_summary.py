@@ -8,6 +8,8 @@ from sequifier.project.findings import Findings, shown_name
 from sequifier.project.sizes import SLOW_MINUTES
 from sequifier.project.table_configs import attributes_note, duration, training_length
 
+_WIDTH = 100
+"""Characters of a line, see `_fitted`."""
 _FEW_TARGETS = 200
 """Validation targets below which `make` warns."""
 _SAMPLE_ROWS = 200_000
@@ -38,7 +40,7 @@ def summary(found: Findings) -> Iterator[str]:
     if form := [*found.form, *found.formats]:
         yield "how the table is read, also by `infer` (read_format: raw):"
         yield from (f"  {line}" for line in form)
-    yield f"windows of {counted(found.seq_length, 'event')}; {found.split.why}"
+    yield from _fitted(f"windows of {counted(found.seq_length, 'event')}", found.split.why.split("; "))
     if found.event_times is not None and found.event_times.is_observed:
         yield found.event_times.why
     if found.forecast.is_proposed:
@@ -71,7 +73,8 @@ def _columns(found: Findings) -> Iterator[str]:
         line = f"  {shown_name(choice.column):<{width}}  {role:<9}  {choice.use:<11}  {choice.summary}"
         skewed = f"{choice.transform}, because {choice.skewed}" if choice.transform else ""
         filled = f"{found.missing(choice)}; filled with: {choice.fill}" if choice.fill else ""
-        yield line + "".join(f"; {remark}" for remark in (choice.why, choice.rare, filled, skewed) if remark)
+        remarks = [remark for remark in (choice.why, choice.rare, filled, skewed) if remark]
+        yield from _fitted(line, remarks)
     if found.event_times is not None:
         yield f"  {GAP:<{width}}  target     real         the time since the event before; a model predicts its density"
     for column, features in found.time.features.items():
@@ -81,3 +84,9 @@ def _columns(found: Findings) -> Iterator[str]:
     if found.left_out:
         yield "left out:"
         yield from (f"  {shown_name(choice.column):<{width}}  {choice.why}" for choice in found.left_out)
+
+
+def _fitted(line: str, remarks: list[str]) -> list[str]:
+    """One line, or where that would be too long the remarks below it."""
+    whole = "; ".join([line, *remarks])
+    return [whole] if len(whole) <= _WIDTH else [line, *(f"    {remark}" for remark in remarks)]

@@ -94,7 +94,7 @@ def test_reasons_are_written_into_the_config(tmp_path) -> None:
     look(tmp_path, tmp_path / "orders.csv", **SHOP)
     text = (tmp_path / "project" / "configs" / "preprocess.yaml").read_text()
     assert "#   country: it is always NZ.\n" in text
-    assert "  # Integers, treated as a measurement because its name has the word of a measurement.\n  amount" in text
+    assert "  # Integers, treated as a measurement because its name is that of a measurement.\n  amount" in text
     assert "  # 36 of 900 values are missing.\n  price: mean" in text
 
 
@@ -273,7 +273,7 @@ def test_the_last_items_of_each_user_are_held_out(tmp_path, monkeypatch) -> None
     assert (preprocess.split_method, preprocess.split_events) == ("last_events", [1, 1])
     assert "split_ratios" not in (tmp_path / "project" / "configs" / "preprocess.yaml").read_text()
     said = " ".join(" ".join(lines).split())
-    assert "windows of 6 events; the target has 250 categories, as items of a catalogue" in said
+    assert "windows of 6 events the target has 250 categories, as items of a catalogue" in said
     monkeypatch.chdir(tmp_path / "project")
     assert read_metadata(api.preprocess(preprocess, log=quiet)).sequifier.rows == [7000, 1000, 1000]
 

@@ -119,6 +119,12 @@ class SequifierMetadata(TimeRules):
     fingerprint: str  # hash of columns, vocabularies, statistics and content
     reading: RawValueRules = Field(default_factory=RawValueRules)
 
+    @property
+    def n_events(self) -> list[int]:
+        """The number of own events of each split: its rows without START and the end of observation."""
+        n_more = self.has_start + self.has_end
+        return [rows - n_more * sequences for rows, sequences in zip(self.rows, self.sequences, strict=True)]
+
 
 class Metadata(StrictModel):
     """The whole file. A column is categorical when it has a vocabulary, else real."""

@@ -138,8 +138,8 @@ def _data(metadata: Metadata) -> Iterator[str]:
     yield ""
     names = ["training", "validation", "test"]
     rows = [
-        [names[number] if number < len(names) else f"split {number}", f"{rows:,}", f"{sequences:,}"]
-        for number, (rows, sequences) in enumerate(zip(about.rows, about.sequences, strict=True))
+        [names[number] if number < len(names) else f"split {number}", f"{events:,}", f"{sequences:,}"]
+        for number, (events, sequences) in enumerate(zip(about.n_events, about.sequences, strict=True))
     ]
     yield from table(["split", "events", "sequences"], rows)
 

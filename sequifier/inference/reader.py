@@ -26,8 +26,8 @@ class Reader:
     """Reads a source once, in parts of whole sequences, and counts what it reads.
 
     Attributes:
-        n_rows: rows so far.
-        n_own: rows so far that are not context.
+        n_rows: events so far, and the steps to come behind them.
+        n_own: events so far that are not context.
         n_windows: windows of v1 so far, unless they are joined to sequences.
         unknown: categorical column -> number of values so far whose category the model does not know.
     """
@@ -101,10 +101,11 @@ class Reader:
             yield from ((number, events) for events in parts)
 
     def _counted(self, number: int, events: Events) -> tuple[int, Events]:
-        n_rows = len(events.positions) - int(ends_with_end(events, self.source.end_ids).sum())
-        self.n_rows += n_rows
         is_event = self._are_events(events)
-        self.n_own += n_rows - int(events.n_context.sum()) - int(np.count_nonzero(~is_event))
+        n_ends, n_ahead = int(ends_with_end(events, self.source.end_ids).sum()), self._n_ahead * len(events.n_context)
+        n_events = int(np.count_nonzero(is_event)) - n_ends
+        self.n_rows += n_events + n_ahead
+        self.n_own += n_events - int(events.n_context.sum())
         if self.source.holds_windows and not self.config.autoregression:
             self.n_windows += len(events.sequence_ids)
         for column, values in events.columns.items():
@@ -114,12 +115,17 @@ class Reader:
         return number, events
 
     def _are_events(self, events: Events) -> NDArray[np.bool_]:
-        """Return which rows are events, and not steps to come, (N,)."""
+        """Return which rows are events, and neither START nor steps to come, (N,)."""
         found = np.ones(len(events.positions), dtype=np.bool_)
-        if self.source.future is not None:
-            horizon = self.file.architecture.horizon
-            found[(events.offsets[1:, None] - 1 - np.arange(horizon)).ravel()] = False
+        if self.source.has_start(self.file):
+            found[events.offsets[:-1]] = False
+        found[(events.offsets[1:, None] - 1 - np.arange(self._n_ahead)).ravel()] = False
         return found
+
+    @property
+    def _n_ahead(self) -> int:
+        """Number of steps to come behind the events of each sequence."""
+        return 0 if self.source.future is None else self.file.architecture.horizon
 
     def _check_ids(self, events: Events, path: Path) -> None:
         events = without_ends(events, ends_with_end(events, self.source.end_ids))

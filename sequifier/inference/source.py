@@ -15,6 +15,7 @@ from sequifier.artifacts.events import SUFFIXES, statistics_columns
 from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata
 from sequifier.artifacts.model_file import ModelFile
 from sequifier.artifacts.shard_folder import INDEX, in_number_order, shards_of
+from sequifier.artifacts.time_rules import TimeRules
 from sequifier.callbacks import Log
 from sequifier.config.architecture import Target
 from sequifier.config.inference import InferConfig
@@ -66,8 +67,14 @@ class Source:
 
     def observes_ends(self, file: ModelFile) -> bool:
         """Return whether the last rows of sequences are ends of their observation; `file` is the model."""
-        rules = file.time if self.metadata is None else self.metadata.sequifier
-        return rules.has_end and not self.is_raw and not self.holds_windows
+        return self._rules(file).has_end and not self.is_raw and not self.holds_windows
+
+    def has_start(self, file: ModelFile) -> bool:
+        """Return whether the first row of each sequence is its START, and not an event; `file` is the model."""
+        return self._rules(file).has_start and not self.holds_windows
+
+    def _rules(self, file: ModelFile) -> TimeRules:
+        return file.time if self.metadata is None else self.metadata.sequifier
 
     def still_open(self, config: InferConfig) -> dict[str, str]:
         """Return the evaluated targets whose time from the last event to the end of observation counts too.

@@ -66,7 +66,7 @@ def deployed(table: Table, rows: Sequence[Configuration]) -> Deployed | None:
     except SequifierError:
         metadata = None  # they are gone, or of another version
     if metadata is not None and metadata.fingerprint == table.data:
-        events, sequences = metadata.sequifier.rows[0], metadata.sequifier.sequences[0]
+        events, sequences = metadata.sequifier.n_events[0], metadata.sequifier.sequences[0]
     trial = best.first
     return Deployed(
         trial.number,

@@ -232,8 +232,24 @@ def test_every_event_is_predicted_from_the_start_on_and_none_after_the_end(root:
     (new,) = api.infer(asked, log=quiet)
     assert new.n_predictions == 2
     predicted = pl.read_csv(new.predictions)
-    assert predicted["itemPosition"].is_nan().all(), "the time of the next event is what is predicted"
+    assert predicted["itemPosition"].is_null().all(), "the time of the next event is what is predicted"
     assert (predicted["time_gap"] > 0).all()
+
+
+def test_the_start_is_neither_an_event_nor_an_unknown_value_where_events_are_counted(root: Path) -> None:
+    fields = {"model_name": "counted", "input_columns": ["time_gap", "kind"], "training_spec": {"max_steps": 1}}
+    api.train(config(root, **fields), emit=quiet)
+    frame = poisson(RATE, 0.25)
+    n_train, n_valid = (sum(map(len, sequences(frame, range(*ends)))) for ends in ((N_TRAIN,), (N_TRAIN, N_SEQUENCES)))
+    model = {"project_root": str(root), "model_path": "models/sequifier-counted-best-1.onnx"}
+    frame.filter(pl.col("sequenceId") >= N_TRAIN).write_csv(root / "new.csv")
+    for events in ({}, {"read_format": "raw", "data_path": "new.csv"}):
+        lines: list[str] = []
+        api.infer(InferConfig.model_validate(model | events), log=lines.append)
+        assert f"predictions for {n_valid} events" in "\n".join(lines)
+        assert "unknown to the model" not in "\n".join(lines)
+    card = api.export("counted", project_root=str(root), card=True, log=quiet)[-1].read_text()
+    assert f"| training | {n_train} | {N_TRAIN} |" in card
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,8 @@ def _read(
         log(f"{counted(n_dropped, 'row')} left out: identical to an earlier row in every column")
     n_rows = sum(int(part.offsets[-1]) - part.has_start * len(part.sequence_ids) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
-    log(f"{source.path}: {n_rows:,} rows of {n_sequences:,} sequences, {len(table.types)} columns")
+    of = f"{counted(n_rows, 'row')} of {counted(n_sequences, 'sequence')}"
+    log(f"{source.path}: {of}, {counted(len(table.types), 'column')}")
     return table, parts, (*(of_events.sequence_columns or ()), *elsewhere)
 
 

@@ -77,6 +77,8 @@ def split_table(table: Table, parts: Sequence[Part], config: PreprocessConfig, l
                 seed = _seed(config, log)
                 _draw_validation(split_of, parts, config, seed, log)
                 options["validation_fraction"] = config.validation_fraction
+            elif config.validation_fraction != PreprocessConfig.model_fields["validation_fraction"].default:
+                log(f"validation_fraction is not used: column `{config.split_column}` names the validation sequences")
             bounds = whole_sequences(split_of, n_rows, max(2, int(split_of.max()) + 1))
             _check_strides(config, len(bounds) - 1)
     return _checked(bounds, parts, config, seed, options)

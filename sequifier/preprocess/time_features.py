@@ -71,6 +71,10 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
     Raises:
         DataError: they are numbers, or dates without a time of day under a time zone, or the unit is not theirs.
     """
+    # The rules of a model or of stored metadata are not the user's to change.
+    of_training = (
+        "" if config.metadata_config_path is None else f"write `{config.position_name}` as in the training data"
+    )
     is_number, kind = position_type in NUMBERS, "integers" if position_type == "Int64" else "numbers"
     if is_number and (why := _why_dates(rules, are_integers=position_type == "Int64")):
         fix = "set position_column to a column of dates, or name one in time_features: {COLUMN: [gap, hour]}"
@@ -78,23 +82,23 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
             fix += "; if the integers are times, set time_unit: none, or another unit that they are in"
         raise DataError(
             f"time_features: {why}, but the positions (`{config.position_name}`) are {kind}",
-            where="time_features",
-            fix=fix,
+            where=config.data_path if of_training else "time_features",
+            fix=of_training or fix,
         )
     if rules.time_unit == "none" and (not is_number or rules.date_columns):
         dated = "the positions" if not is_number else ", ".join(rules.date_columns)
         raise DataError(
             f"time_unit is none, which is for positions that are numbers, but {dated} are dates",
-            where="time_unit",
-            fix="write seconds, minutes, hours or days",
+            where=config.data_path if of_training else "time_unit",
+            fix=of_training or "write seconds, minutes, hours or days",
         )
     has_no_dates = is_number and not rules.date_columns
     if rules.time_zone is not None and (has_no_dates or position_type == "Date"):
         kind = kind if is_number else "dates without a time of day"
         raise DataError(
             f"time_zone is {rules.time_zone}, but the positions (`{config.position_name}`) are {kind}",
-            where="time_zone",
-            fix="leave it out, or set position_column to a column of datetimes",
+            where=config.data_path if of_training else "time_zone",
+            fix=of_training or "leave it out, or set position_column to a column of datetimes",
         )
 
 

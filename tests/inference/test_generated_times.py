@@ -214,6 +214,14 @@ def test_integer_positions_give_no_times(hours: Path) -> None:
         infer(model("clock"), data_path="data/odd.parquet", autoregression=True)
 
 
+def test_raw_events_with_other_positions_than_in_training_are_refused_in_words_of_the_table(hours: Path) -> None:
+    visits(2, 4).with_columns(visit=pl.int_range(8)).write_csv("data/new.csv")
+    with pytest.raises(DataError, match=r"the calendar \(hour, weekday\) is computed from dates") as raised:
+        infer(model("clock"), **RAW)
+    assert raised.value.where.endswith("data/new.csv")
+    assert raised.value.fix == "write `visit` as in the training data"
+
+
 def test_a_model_reads_no_column_that_is_known_too_late(hours: Path) -> None:
     assert "time_remaining" in read_metadata(hours / METADATA).columns
     inputs = onnxruntime.InferenceSession(model("all")).get_inputs()

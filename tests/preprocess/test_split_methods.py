@@ -359,6 +359,11 @@ def test_without_validation_some_training_sequences_are_drawn_for_it(project: Pr
     assert stored(project)[2] == splits[2]
     assert stored(project)[1] != splits[1]
 
+    part_of["s39"] = "validation"
+    project.run(write_given(project, sequences, part_of, "events.csv"), **fields)
+    assert [len(split) for split in stored(project)] == [29, 1, 10]
+    assert "validation_fraction is not used: column `part` names the validation sequences" in project.lines
+
 
 ROWS = "1,0,a,train\n1,1,b,train\n2,0,a,validation\n2,1,b,validation\n"
 

@@ -168,12 +168,13 @@ def _config_of(
     )
 
 
-def _source_of(config: PreprocessConfig, form: TableForm, keys: Sequence[str]) -> Source:
-    """Return the files of a config; `keys` are columns by which the form of a CSV file is found."""
+def _source_of(config: PreprocessConfig, form: TableForm, features: Sequence[str]) -> Source:
+    """Return the files of a config; by these features, too, the form of a CSV file is found."""
     source = find_source(config)
     return replace(
         source,
-        keys=source.keys or tuple(keys),
+        keys=source.keys or tuple(features),
+        features=tuple(features),
         form=form.model_copy(update={"lists_items": source.format == "item_lists"}),
     )
 

@@ -27,14 +27,17 @@ _HEADER_BYTES = 1 << 16
 _ONE_COLUMN = "\x1f"  # a separator that no text has
 
 
-def form_of(file: Path, keys: Collection[str] | None, known: TableForm, *, shown: Path) -> TableForm:
-    """Return the form of a CSV file: the first in which its header has the key columns.
+def form_of(
+    file: Path, keys: Collection[str] | None, known: TableForm, *, shown: Path, features: Collection[str] = ()
+) -> TableForm:
+    """Return the form of a CSV file: of those in which its header has the key columns, the first with most features.
 
     Args:
         file: a CSV file, not compressed.
         keys: the key columns; None: they are not known yet, so the header alone decides.
         known: the form of the table of training, or the names of columns; its form is tried first.
         shown: the name of the file for the user.
+        features: the other columns that are known.
 
     Raises:
         DataError: the first line of a file without a header has another number of columns, or a name occurs twice.
@@ -56,7 +59,8 @@ def form_of(file: Path, keys: Collection[str] | None, known: TableForm, *, shown
                 TableForm(separator=likely.separator),
                 likely,
             )
-            form = next((form for form in forms if {*keys} <= {*names_in(file, form)}), PLAIN_TABLE)
+            fitting = [(form, names) for form in forms if {*keys} <= (names := {*names_in(file, form)})]
+            form, _ = max(fitting, key=lambda found: len({*features} & found[1]), default=(PLAIN_TABLE, ()))
     except pl.exceptions.PolarsError as error:
         if found := damage(file, _likely_separator(file), shown=shown, reason=str(error)):
             raise found from error

@@ -75,8 +75,14 @@ def read_sequence_table(
     if config.sequence_table is None:
         return None
     path = table_path(config)
-    names = (config.sequence_name, config.sequence_table.as_of)
-    source = Source(path, (path,), format_of_files([path]) or "csv", keys=tuple(name for name in names if name))
+    keys_of_table = (config.sequence_name, config.sequence_table.as_of)
+    source = Source(
+        path,
+        (path,),
+        format_of_files([path]) or "csv",
+        keys=tuple(filter(None, keys_of_table)),
+        features=tuple(config.sequence_table.columns or ()),
+    )
     if path.is_dir() or TABLE_FORMATS[source.format].convert is not None:
         raise DataError(
             f"sequence_table.path is {'a folder' if path.is_dir() else 'an event log'}",

@@ -33,6 +33,7 @@ class Source:
         files: the files, sorted.
         format: their format.
         keys: the key columns, by which the form of a CSV file is found; None: they are not known yet.
+        features: the other columns that are known, by which it is found too.
         form: the form of the table, as far as it is known; of the first file once the source is readable.
         converted: file -> file with its rows that polars can read.
         notes: notes for the user on files that are left out, and on the conversion.
@@ -42,6 +43,7 @@ class Source:
     files: tuple[Path, ...]
     format: RawFormat
     keys: tuple[str, ...] | None = None
+    features: tuple[str, ...] = ()
     form: TableForm = PLAIN_TABLE
     converted: Mapping[Path, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -96,7 +98,7 @@ class Source:
                 if not unpacked.exists():
                     unpack(file, unpacked)
             check_is_text_table(unpacked, shown=file)
-            forms.append(form_of(unpacked, self.keys, self.form, shown=file))
+            forms.append(form_of(unpacked, self.keys, self.form, shown=file, features=self.features))
             if not forms[-1].lists_items:
                 check_quotes(unpacked, forms[-1].separator, shown=file)
             if forms[-1] != PLAIN_TABLE:
@@ -157,7 +159,7 @@ def find_source(config: PreprocessConfig) -> Source:
         DataError: there is no file of `read_format`.
     """
     path = find_input(config.data_path, config.project_root, "data_path", working_folder_first=True)
-    format = config.read_format
+    format, features = config.read_format, tuple(config.selected_columns or ())
     if path.is_file():
         other = _named_format(path, format)
         if other != format and any(
@@ -168,7 +170,7 @@ def find_source(config: PreprocessConfig) -> Source:
                 where=f"data_path: {config.data_path}",
                 fix=f"set read_format: {other}",
             )
-        return Source(path, (path,), format, keys=_keys(config), form=_form(config))
+        return Source(path, (path,), format, keys=_keys(config), features=features, form=_form(config))
     everything = sorted(item for item in path.rglob("*") if item.is_file() and _is_raw(item.relative_to(path), path))
     files = tuple(item for item in everything if ending(item) in _SUFFIXES[format])
     if not files and format == "text":
@@ -187,7 +189,7 @@ def find_source(config: PreprocessConfig) -> Source:
         notes = (
             f"{counted(len(others), 'file')} of the folder left out: their names do not end in {named} ({endings})",
         )
-    return Source(path, files, format, keys=_keys(config), form=_form(config), notes=notes)
+    return Source(path, files, format, keys=_keys(config), features=features, form=_form(config), notes=notes)
 
 
 def _named_format(file: Path, format: RawFormat) -> RawFormat:

@@ -132,7 +132,7 @@ def _findings(
     seq_length = forecast.seq_length or choose_seq_length(counts, split)
     stride = forecast.stride(counts, split) if forecast.is_proposed else choose_stride(counts, seq_length, split)
     n_outputs = classes_of_loss(of_targets) + (N_OUTPUTS if times else 0)
-    time = forecast.with_calendar(choose_time_features(rows, facts, inspected, keys))
+    time = forecast.with_calendar(choose_time_features(rows, facts, inspected, keys)).beside(used)
     return Findings(
         table=table,
         inspected=inspected,

@@ -335,8 +335,8 @@ def _check_known(table: RawTable, rows: "pl.LazyFrame", column: str, found: Fact
     import polars as pl
 
     if found.n_missing:
-        missing = rows.with_row_index("row", offset=1).filter(pl.col(column).is_null()).select("row")
-        first = missing.head(1).collect().item()
+        missing = rows.select(is_missing=pl.col(column).is_null()).with_row_index("row", offset=1).filter("is_missing")
+        first = missing.select("row").head(1).collect().item()
         raise DataError(
             f"{found.n_missing:,} of {found.n_rows:,} rows have no value in the {role} column `{column}` "
             f"(first: row {first:,})",

@@ -1,11 +1,12 @@
 """The time features of a user's table: from the dates that order its events, or that each event has."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 from sequifier.artifacts.instants import FIRST_YEAR, LAST_YEAR
+from sequifier.artifacts.time_rules import NAME_OF_POSITION
 from sequifier.config.time_features import SECONDS, TimeFeature, TimeUnit
 from sequifier.project.column_facts import Facts
 from sequifier.project.inspect_columns import InspectedColumn
@@ -42,6 +43,20 @@ class TimeChoice:
     unit: TimeUnit = "seconds"
     is_position: bool = False
     why: str = ""
+
+    def beside(self, columns: Collection[str]) -> "TimeChoice":
+        """Return the choice without features whose columns would have the names of columns of the table."""
+        features: dict[str, tuple[TimeFeature, ...]] = {}
+        taken: list[str] = []
+        for of_dates, each in self.features.items():
+            names = {feature: f"{NAME_OF_POSITION if self.is_position else of_dates}_{feature}" for feature in each}
+            taken += [name for name in names.values() if name in columns]
+            if kept := tuple(feature for feature, name in names.items() if name not in columns):
+                features[of_dates] = kept
+        if not taken:
+            return self
+        why = f"{self.why}; {', '.join(taken)}: already in the table"
+        return replace(self, features=features, why=why)
 
 
 def choose_time_features(

@@ -50,10 +50,11 @@ def find_whole_sequences(
     whole, partly = _constant(sample, sequence, columns, n_passes=1)
     if n_rows > SAMPLE_ROWS:
         whole, partly = _constant(rows, sequence, [*whole, *partly], n_passes=-(-n_rows // ROWS_AT_ONCE))
-    has_several_rows = rows.group_by(sequence).agg(n=pl.len()).filter(pl.col("n") > 1).select(sequence)
+    key = pl.col(sequence).alias("sequence")
+    has_several_rows = rows.group_by(key).agg(n=pl.len()).filter(pl.col("n") > 1).select("sequence")
     kept = {}
     for column in whole:
-        one_each = has_several_rows.join(rows.select(sequence, value=pl.col(column)).unique(sequence), on=sequence)
+        one_each = has_several_rows.join(rows.select(key, value=pl.col(column)).unique("sequence"), on="sequence")
         others = one_each.group_by("value").agg(n=pl.len()).select(pl.col("n").sum() - pl.col("n").max())
         n_others = int(others.collect(engine="streaming").item() or 0)
         if column in certain or n_others >= FEWEST_OTHERS:
@@ -70,6 +71,7 @@ def _constant(
     """
     import polars as pl
 
+    key = pl.col(sequence).alias("sequence")
     whole, known = dict.fromkeys(columns, True), dict.fromkeys(columns, True)
     for start in range(0, len(columns), COLUMNS_AT_ONCE):
         some = columns[start : start + COLUMNS_AT_ONCE]
@@ -80,8 +82,8 @@ def _constant(
             has_all = (n_known == 0) | (n_known == pl.len())
             checks += [is_one.alias(f"known {number}"), (is_one & has_all).alias(f"whole {number}")]
         for part in range(n_passes):
-            of_part = rows.filter(pl.col(sequence).hash(0) % n_passes == part).group_by(sequence).agg(checks)
-            answers = of_part.drop(sequence).select(pl.all().all()).collect(engine="streaming").row(0, named=True)
+            of_part = rows.filter(key.hash(0) % n_passes == part).group_by(key).agg(checks)
+            answers = of_part.drop("sequence").select(pl.all().all()).collect(engine="streaming").row(0, named=True)
             for number, column in enumerate(some):
                 whole[column] &= answers[f"whole {number}"]
                 known[column] &= answers[f"known {number}"]

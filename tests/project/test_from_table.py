@@ -121,6 +121,26 @@ def test_a_table_that_preprocess_reads_is_named_by_its_path_and_not_copied(tmp_p
     assert f'data_path: "{elsewhere}"' in (tmp_path / "work" / "other" / "configs" / "preprocess.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", [" price", "é\t", "row", "time_gap", "a\nb", 'a"b', "- x", "None"])
+def test_preprocess_reads_columns_of_any_name(name, tmp_path, monkeypatch) -> None:
+    table = shop(10).select("day", "price", "item", n="customer").rename({"price": name})
+    table.write_csv(tmp_path / "orders.csv")
+    _, configs = look(tmp_path, tmp_path / "orders.csv", sequence="n", order="day", targets=["item"])
+    monkeypatch.chdir(tmp_path / "project")
+    metadata = read_metadata(api.preprocess(configs["preprocess.yaml"], log=quiet))
+    assert {*metadata.columns} == {name.strip(), "item", "time_gap", "time_weekday"}
+
+
+@pytest.mark.parametrize("name", ["row", "n", "value"])
+def test_keys_may_have_any_name(name, tmp_path) -> None:
+    table = shop(10).select(pl.col("customer").alias(name), "day", "item", "price")
+    table.write_csv(tmp_path / "orders.csv")
+    look(tmp_path, tmp_path / "orders.csv", sequence=name, order="day", targets=["item"])
+    pl.concat([table, table.head(1).with_columns(pl.lit(None).alias("day"))]).write_csv(tmp_path / "orders.csv")
+    with pytest.raises(DataError, match="1 of 301 rows have no value in the order column `day`"):
+        make("other", None, tmp_path, OwnTable(tmp_path / "orders.csv", sequence=name, order="day", targets=["item"]))
+
+
 @pytest.mark.parametrize("name", ["orders.csv", "orders.parquet"])
 def test_the_content_of_a_file_is_its_format(name, tmp_path, monkeypatch) -> None:
     """Whatever its name is, as in downloads."""

@@ -382,10 +382,12 @@ class SearchFields(ProjectConfig):
     max_hours: float | None = Field(
         None,
         gt=0,
-        description="Time limit of the search, after which no run starts; null: none.",
+        description="Time limit of the search, after which no run starts; null: none. All its starts count, the time "
+        "between them does not.",
         json_schema_extra=about(
             unit="hours",
-            interacts="max_epochs_total; runs that have started train to their end, and the same command resumes later",
+            interacts="max_epochs_total; runs that have started train to their end; a larger value and the same "
+            "command continue the search",
             change="when the machine is needed for other work at a certain time",
             synonyms="time_limit time_budget max_time timeout",
         ),

@@ -92,6 +92,7 @@ def _serve_all(descriptor: int) -> None:
     while True:
         command = commands.get()
         _serve(command, emit, stop, shared)
+        _reset_torch()
         release_device_memory()  # here, where no frame holds tensors of the run any more
 
 
@@ -228,6 +229,15 @@ def _warm_up(cpu_threads: int | None) -> None:
     polars.DataFrame({"column": [1]}).write_parquet(file)
     file.seek(0)
     polars.read_parquet(file)
+
+
+def _reset_torch() -> None:
+    """Undo what a hook set for all of torch, for example to evaluate the model: the next run trains as if alone."""
+    import torch
+
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
 
 
 def _die_with_parent() -> None:

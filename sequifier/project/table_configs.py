@@ -114,7 +114,7 @@ def _model_values(found: Findings) -> dict[str, Any]:
     if found.forecast.is_proposed:
         why = "Origins of training are this many events apart: an epoch of all of them would take long."
         stride = "" if found.stride == 1 else f"# {why}\nwindow_stride: {found.stride}\n"
-    budget = "# No further run starts after two hours; the same command continues later.\nmax_hours: 2"
+    budget = "# No further run starts after two hours; a larger number and the same command continue.\nmax_hours: 2"
     return {
         "targets": inline(list(found.targets)),
         "top": "# The most probable items, in a table of their own.\ntop_k: 10\n" if found.metric.ranks else "",

@@ -12,6 +12,7 @@ from sequifier.artifacts.disk import free_bytes, is_disk_full, place_of
 from sequifier.artifacts.ledger import Record, now
 from sequifier.config.size import size_text
 from sequifier.errors import RunError, SequifierError
+from sequifier.percent import counted
 from sequifier.search.agenda import Agenda, Task, is_paused
 from sequifier.search.attempts import Attempts, DiskFullError, Search, inputs_error
 from sequifier.search.comparable import SameInputs
@@ -30,7 +31,7 @@ def run_search(search: Search, agenda: Agenda) -> Outcome:
     A problem that ends the search, as a full disk, lets the other runs finish their epoch first.
 
     Returns:
-        "complete"; "stopped" when somebody asked for an early end; "budget" when one is used up, `agenda.ended_by`.
+        "complete"; "stopped" when somebody asked for an early end; "budget" when one is used up before the last run.
 
     Raises:
         RunError: the disk is full, the data changed or are gone, the ledger cannot be written, or no worker can be
@@ -92,7 +93,9 @@ class _Loop:
             raise self._error
         if self._is_stopped or (self._search.should_stop() and self._agenda.n_left):
             return "stopped"
-        if self._agenda.ended_by:
+        if self._agenda.ended_by and self._agenda.n_left:
+            left = counted(self._agenda.n_left, "more run")
+            self._log(f"budget used up ({self._agenda.ended_by}); raise it to train {left}")
             return "budget"
         _settle_paused(self._search, self._agenda)
         return "complete"

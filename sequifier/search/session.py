@@ -248,7 +248,7 @@ class _Session:
                 ended = self._train(agenda, interrupt)
             if ended == "complete" and config.confirm_top:
                 ended = self._confirm(interrupt)
-            if ended == "complete":
+            if ended in ("complete", "budget"):
                 Surplus(self.plan, self._ledger.records).remove()
                 self._score_winner()
             if ended == "complete" and config.order_check:

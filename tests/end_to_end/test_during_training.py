@@ -276,13 +276,17 @@ def f(e, *, epoch, **context):
     os.chdir("/")
     read = sys.stdin.read(), subprocess.run(["cat"], capture_output=True, timeout=60, text=True).stdout
     e.track("mine", [epoch, *read])
+def g(e, *, model, **context):
+    import torch
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
 """
 
 
 def test_hooks_run_in_a_search_whatever_they_do_and_missing_ones_end_it_before_its_first_run(
     shop: Path, search_config: WriteConfig
 ) -> None:
-    hooks = {"after_epoch": "watching:f"}
+    hooks = {"after_epoch": "watching:f", "after_training": "watching:g"}
     with pytest.raises(ConfigError, match="there is no module `watching`"):
         api.search(load(SearchConfig, search_config(hooks=hooks)).config, emit=quiet)
     assert not (shop / "logs").exists()

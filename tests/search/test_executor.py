@@ -113,6 +113,13 @@ def test_a_search_trains_confirms_and_scores_with_an_engine_that_is_handed_in(pr
     assert run(widths(project, confirm_top=1), Trainer(project))[0].ended == "complete", "nothing is left"
 
 
+def test_the_best_run_of_a_search_that_its_budget_ends_is_scored(project: Path) -> None:
+    engine = Trainer(project)
+    result, _ = run(widths(project, max_epochs_total=18), engine)
+    assert result.ended == "budget"
+    assert engine.calls[-2:] == [f"score demo-run-{result.rows[0].run} on {SPLITS[2]}", "close"]
+
+
 def test_a_pruner_pauses_and_resumes_the_runs_of_any_engine(project: Path) -> None:
     engine = Trainer(project)
     result, _ = run(widths(project, pruner={"type": "asha", "min_epochs": 1, "reduction": 3}), engine)

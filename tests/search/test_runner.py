@@ -410,10 +410,16 @@ def test_the_median_of_finished_runs_is_the_threshold_of_the_next(tmp_path: Path
 
 def test_a_budget_of_epochs_ends_the_search_between_runs(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger") as ledger:
-        script = Script([STAGE, finished(curve=[1.2, 1.1, 1.0])])
+        script = Script(*[[STAGE, finished(curve=[1.2, 1.1, 1.0])] for _ in range(2)])
         plan = planned(tmp_path, max_epochs_total=3)
-        assert play(plan, ledger, script) == "budget"
+        said: list[str] = []
+        assert (
+            play(plan, ledger, script, emit=lambda event, **fields: said.append(fields.get("line", event))) == "budget"
+        )
         assert waiting(planned(tmp_path, ledger.records), ledger, retry_failed=False) == [1]
+        assert said[-1] == "budget used up (max_epochs_total: 3 epochs of 3); raise it to train 1 more run"
+        plan = planned(tmp_path, ledger.records, max_epochs_total=4)
+        assert play(plan, ledger, script) == "complete", "the last run uses it up, but no other one needs it"
 
 
 def test_repeats_train_all_configurations_with_one_seed_before_the_next(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Report:
     @cached_property
     def rows(self) -> list[Configuration]:
         """The configurations from best to worst, then those without a result."""
-        return ranked(self.table)
+        return list(self.analysis.rows) if "analysis" in vars(self) else ranked(self.table)
 
     @cached_property
     def analysis(self) -> Analysis:

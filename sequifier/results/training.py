@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -292,9 +293,12 @@ def read_curves(folder: Path, *more: str) -> dict[str, Curve]:
     every = dict.fromkeys(name for entry in entries.values() for name in entry)
     # The steps of a long horizon have hundreds of metrics.
     names = [name for name in every if name.startswith("val_") and split_step(name)[1] is None]
-    epochs = range(1, max(entries, default=0) + 1)
+    found = [entries.get(epoch, {}) for epoch in range(1, max(entries, default=0) + 1)]
     return {
-        name: tuple(finite(entries.get(epoch, {}).get(name)) for epoch in epochs)
+        # Of a large search that are hundreds of thousands of values: a call is made for the others only.
+        name: tuple(
+            value if type(value := entry.get(name)) is float and isfinite(value) else finite(value) for entry in found
+        )
         for name in dict.fromkeys([TRAINING_LOSS, *more, *names])
         if name in every
     }

@@ -4,8 +4,10 @@ A page has one drawn chart of curves, and the table above it has a list of metri
 chosen one. As decimals, those of ten metrics of 200 runs would be more than the rest of the page.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from sequifier.report.page.charts import BOTTOM, HEIGHT, TOP, scale_pair
 from sequifier.report.page.scale import Scale
@@ -15,7 +17,7 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-"
 """The script has the same ones."""
 
 MISSING = ".."
-_LEVELS = len(DIGITS) ** 2 - 1
+_PAIRS = [first + second for first in DIGITS for second in DIGITS]
 _CHARACTERS = 200_000
 """Of all further curves of a page."""
 
@@ -38,17 +40,21 @@ def packed_curves(runs: Mapping[str, Mapping[str, Curve]], maximized: Mapping[st
         shown[key] = curves
     for name, metric in found.items():
         own = {key: curves[name] for key, curves in shown.items() if name in curves}
-        values = [value for curve in own.values() for value in curve if value is not None]
+        values = sorted(value for curve in own.values() for value in curve if value is not None)
         scale, metric["scales"] = scale_pair(values, HEIGHT - BOTTOM, TOP, clip=-1 if maximized[name] else 1)
         metric["lines"] = {key: packed(curve, scale) for key, curve in own.items()}
     return {name: metric for name, metric in found.items() if metric["lines"]}
 
 
-def packed(curve: Sequence[float | None], scale: Scale) -> str:
+def packed(curve: Curve, scale: Scale) -> str:
     """Return the values as places on a scale; a value outside is at its nearest end."""
-    return "".join(MISSING if value is None else _digits(scale, value) for value in curve)
-
-
-def _digits(scale: Scale, value: float) -> str:
-    first, second = divmod(round(_LEVELS * scale.share(min(max(value, scale.low), scale.high))), len(DIGITS))
-    return DIGITS[first] + DIGITS[second]
+    values = np.array(curve, dtype=np.float64)  # None becomes NaN
+    inside = np.clip(np.nan_to_num(values, nan=scale.low), scale.low, scale.high)
+    low, high = scale.low, scale.high
+    if scale.is_log:
+        inside, low, high = np.log(inside), np.log(low), np.log(high)
+    places = np.rint((len(_PAIRS) - 1) * (inside - low) / (high - low)).astype(np.int64)
+    return "".join(
+        MISSING if is_missing else _PAIRS[place]
+        for place, is_missing in zip(places.tolist(), np.isnan(values).tolist(), strict=True)
+    )

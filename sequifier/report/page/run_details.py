@@ -1,6 +1,6 @@
 """What the script shows of a run below its row: metrics, settings, files, error and the end of its log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def run_details(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str, 
         "maximized": [name for name, is_maximized in names.items() if is_maximized],
         "runs": {
             f"r{row.first.number}": {
-                "metrics": _whole(row.metrics) | ({} if row.value is None else {table.metric: row.value}),
+                "metrics": _values(row.metrics | ({} if row.value is None else {table.metric: row.value}), names),
                 "differs": [] if best is None or row is best else _differences(row, best),
                 "files": _files(row.first),
                 "error": row.first.error,
@@ -47,7 +47,7 @@ def run_details(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str, 
             for row in rows
         }
         | {
-            name: {"metrics": _whole(metrics), "differs": [], "files": {}, "error": "", "log": []}
+            name: {"metrics": _values(metrics, names), "differs": [], "files": {}, "error": "", "log": []}
             for name, metrics in table.baselines.items()
         },
         "baselines": list(table.baselines),
@@ -62,21 +62,21 @@ def page_metrics(analysis: Analysis, rows: Sequence[Configuration]) -> dict[str,
         rows: those of the table.
     """
     table = analysis.table
-    names = dict.fromkeys([table.metric, *(name for row in rows for name in _whole(row.metrics))])
-    return {
-        name: table.maximize if name == table.metric else direction_of(name, table.document) == "maximize"
-        for name in names
-    }
+    names = dict.fromkeys(name for row in rows for name in row.metrics)
+    others = [name for name in names if name not in ("standard_error", table.metric) and not _has_steps(name)]
+    maximized = {name: direction_of(name, table.document) == "maximize" for name in others}
+    return {table.metric: table.maximize, **maximized}
 
 
-def _whole(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """The metrics of all steps together."""
-    # The steps of a long horizon have hundreds of them, which the results and the record of the run hold.
-    return {
-        name: finite(value)
-        for name, value in metrics.items()
-        if name != "standard_error" and split_step(name)[1] is None
-    }
+def _has_steps(name: str) -> bool:
+    # The steps of a long horizon have hundreds of metrics, which the results and the record of the run hold.
+    return split_step(name)[1] is not None
+
+
+def _values(metrics: Mapping[str, float], names: Iterable[str]) -> list[float | None]:
+    """The values in the order of the names, to more digits than are shown: a page of many runs has thousands."""
+    known = (finite(metrics.get(name)) for name in names)
+    return [None if value is None else float(f"{value:.7g}") for value in known]
 
 
 def _differences(row: Configuration, best: Configuration) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@
     return made;
   };
   const { metric, metrics, maximized, runs, baselines } = data.runs;
+  const valueOf = (key, name) => runs[key]?.metrics[metrics.indexOf(name)] ?? null;
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const column = heads.findIndex(head => head.dataset.metric !== undefined);
   const skills = heads.findIndex(head => head.dataset.skill !== undefined);
@@ -26,8 +27,8 @@
 
   // Skill by another metric: the fraction of the best baseline's value by which a run is better.
   const skillOf = (value, name) => {
-    const known = baselines.map(each => runs[each].metrics[name]).filter(each => each !== null && each !== undefined);
-    if (value === null || value === undefined || !known.length) return null;
+    const known = baselines.map(each => valueOf(each, name)).filter(each => each !== null);
+    if (value === null || !known.length) return null;
     const best = maximized.includes(name) ? Math.max(...known) : Math.min(...known);
     return best === 0 ? null : (maximized.includes(name) ? value - best : best - value) / Math.abs(best);
   };
@@ -47,7 +48,7 @@
       const name = select.value, is_first = name === metric;
       document.dispatchEvent(new CustomEvent("metric", { detail: name }));
       all.forEach((row, place) => {
-        const value = runs[row.dataset.key]?.metrics[name];
+        const value = valueOf(row.dataset.key, name);
         const cell = row.cells[column], error = row.cells[column + 1];
         [cell.textContent, cell.dataset.v] = is_first ? written[place] : [shown(value), value ?? ""];
         [error.textContent, error.dataset.v] = is_first ? errors[place] : ["", ""];
@@ -70,7 +71,7 @@
     const [, name, sign, wanted] = word.match(/^([^<>=]+)(<=|>=|=|<|>)(.+)$/) ?? [];
     if (name === undefined) return row.textContent.toLowerCase().includes(word.toLowerCase());
     const place = names.indexOf(name);
-    const found = String((place >= 0 ? row.cells[place].dataset.v : runs[row.dataset.key]?.metrics[name]) ?? "");
+    const found = String((place >= 0 ? row.cells[place].dataset.v : valueOf(row.dataset.key, name)) ?? "");
     if (found === "") return false;
     if (sign === "=") return found === wanted || Number(found) === Number(wanted);
     const value = Number(found), limit = Number(wanted);
@@ -124,7 +125,7 @@
     const known = runs[row.dataset.key];
     const parts = [
       list("Settings that differ from the best run", known.differs.map(([name, own, best]) => [name, `${own} (best: ${best})`])),
-      list("Metrics", Object.entries(known.metrics).map(([name, value]) => [name, shown(value)])),
+      list("Metrics", metrics.map((name, place) => [name, shown(known.metrics[place])]).filter(([, value]) => value)),
       curve(row.dataset.key),
       list("Files", Object.entries(known.files)),
     ];

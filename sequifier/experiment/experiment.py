@@ -119,7 +119,13 @@ class Experiment(Hooks, ParametrizedRecord):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         self.update_parameters_special()
-        self.run()
+        try:
+            self.run()
+        except SequifierError as error:
+            if error is self.error:  # of the function: its traceback says where
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
 
     def run(self) -> None:
         """Run the function and the analyses in a new folder.

@@ -300,6 +300,10 @@ def test_a_base_path_that_cannot_be_written_to_is_an_error_that_names_it(tmp_pat
     with pytest.raises(RunError, match="cannot make a folder") as caught:
         quiet(tmp_path / "file").start()
     assert str(tmp_path / "file") in caught.value.where
+    (tmp_path / "results").write_text("")
+    done = start(write_experiment(tmp_path, "pass"), check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot make a folder") and "Traceback" not in done.stderr
 
 
 def test_what_is_no_record_is_an_error_and_no_archive(tmp_path: Path) -> None:

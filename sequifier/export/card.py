@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sequifier.artifacts.atomic import write_text
+from sequifier.artifacts.events import POSITION
 from sequifier.artifacts.metadata import Metadata, SequifierMetadata
 from sequifier.artifacts.read_file import object_or_none
 from sequifier.artifacts.split_file import read_events
@@ -24,7 +25,14 @@ from sequifier.export.checkpoints import Checkpoint
 from sequifier.export.markdown import block, code, literal, table, text
 from sequifier.export.models import EMBEDDING, END_TO_END, Version
 from sequifier.export.raw_columns import RawColumn, raw_columns
-from sequifier.export.raw_times import date_inputs, future_inputs
+from sequifier.export.raw_times import (
+    are_numbers,
+    date_input,
+    date_inputs,
+    first_input,
+    future_inputs,
+    previous_input,
+)
 from sequifier.percent import percent
 from sequifier.printable import printable
 
@@ -289,12 +297,18 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn],
         "",
         f"model = onnxruntime.InferenceSession({literal(f'models/{path.name}')})",
     )
-    if times.derived:
+    positions = {of(POSITION) for of in (date_input, previous_input, first_input)}
+    numbers = positions if are_numbers(POSITION, times) else set()
+    dates = {name: "time" if name in numbers else "date" for name in date_inputs(times)}
+    if "date" in dates.values():
         yield 'date = np.datetime64("2024-01-31T12:00", "us").astype("int64")  # UTC, microseconds since 1970'
+    if "time" in dates.values():
+        unit = "as in the table" if times.time_unit == "none" else f"in {times.time_unit}, as in the table"
+        yield f"time = 1.5  # {unit}"
     yield "inputs = {  # one sequence with one event"
     yield f'    "{EVENT_COUNT}": np.array([1]),'
     for name, is_of_window in date_inputs(times).items():
-        value = f"[[0] * {shape.seq_length - 1} + [date]]" if is_of_window else "[date]"
+        value = f"[[0] * {shape.seq_length - 1} + [{dates[name]}]]" if is_of_window else f"[{dates[name]}]"
         yield f"    {literal(name)}: np.array({value}),"
     known, of_dates = future_inputs(shape.known_future, times)
     for name in (name for name in shape.input_columns if name not in times.derived):
@@ -310,7 +324,8 @@ def _raw_call(path: Path, shape: Architecture, columns: Mapping[str, RawColumn],
         if name in known:
             yield f"    {literal(future_input(name))}: np.array([[{value}] * {shape.horizon}], {dtype!r}),"
     for name in of_dates:
-        yield f"    {literal(future_input(name))}: np.array([[date] * {shape.horizon}]),  # the dates of the steps"
+        value = f"[[{dates[name]}] * {shape.horizon}]"
+        yield f"    {literal(future_input(name))}: np.array({value}),  # the dates of the steps"
     yield "}"
     yield "for output, value in zip(model.get_outputs(), model.run(None, inputs)):"
     yield "    print(output.name, value[0])"

@@ -236,9 +236,11 @@ def test_every_event_is_predicted_from_the_start_on_and_none_after_the_end(root:
     assert (predicted["time_gap"] > 0).all()
 
 
-def test_the_start_is_neither_an_event_nor_an_unknown_value_where_events_are_counted(root: Path) -> None:
+def test_the_start_is_neither_an_event_nor_an_unknown_value_where_events_are_counted(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     fields = {"model_name": "counted", "input_columns": ["time_gap", "kind"], "training_spec": {"max_steps": 1}}
-    api.train(config(root, **fields), emit=quiet)
+    api.train(config(root, export_end_to_end=True, **fields), emit=quiet)
     frame = poisson(RATE, 0.25)
     n_train, n_valid = (sum(map(len, sequences(frame, range(*ends)))) for ends in ((N_TRAIN,), (N_TRAIN, N_SEQUENCES)))
     model = {"project_root": str(root), "model_path": "models/sequifier-counted-best-1.onnx"}
@@ -250,6 +252,10 @@ def test_the_start_is_neither_an_event_nor_an_unknown_value_where_events_are_cou
         assert "unknown to the model" not in "\n".join(lines)
     card = api.export("counted", project_root=str(root), card=True, log=quiet)[-1].read_text()
     assert f"| training | {n_train} | {N_TRAIN} |" in card
+    monkeypatch.chdir(root)
+    assert "time = 1.5  # in hours, as in the table" in card
+    exec(card.split("```python")[1].split("```")[0], {})  # its call works with positions that are numbers
+    assert "time_gap_value" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

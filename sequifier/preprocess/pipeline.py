@@ -14,6 +14,7 @@ from sequifier.artifacts.metadata import Metadata, find_metadata, read_metadata,
 from sequifier.callbacks import Log
 from sequifier.config.preprocess import PreprocessConfig
 from sequifier.errors import DataError, did_you_mean
+from sequifier.percent import counted
 from sequifier.preprocess.encode_data import encode_table, encode_texts
 from sequifier.preprocess.source import find_source
 from sequifier.preprocess.time_features import time_fields, time_rules
@@ -73,10 +74,11 @@ def preprocess(config: PreprocessConfig, *, log: Log, memory_bytes: int = MEMORY
             write_metadata(metadata, temporary)
             check_unchanged(stamps)
         summarise_metadata(metadata, metadata_path)
-    unit = "characters" if source.format == "text" else "rows"
+    unit = "character" if source.format == "text" else "row"
     of_splits = zip_longest(_USES[: len(paths)], paths, metadata.sequifier.rows, metadata.sequifier.sequences)
     for use, path, rows, sequences in of_splits:
-        log(f"{root / path}{f' ({use})' if use else ''}: {rows:,} {unit} of {sequences:,} sequences")
+        size = f"{counted(rows, unit)} of {counted(sequences, 'sequence')}"
+        log(f"{root / path}{f' ({use})' if use else ''}: {size}")
     return metadata_path
 
 

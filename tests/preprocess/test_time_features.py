@@ -189,6 +189,8 @@ def test_the_second_of_two_equal_local_times_is_named_and_may_be_written_with_it
     assert twice in raised.value.fix and later in raised.value.fix
     project.run(project.write_text(text.replace("02:00,b", "02:00+01:00,b")), time_zone="Europe/Berlin", **fields)
     assert ids_and_values(project, "time_gap") == pytest.approx([0, 3600, 3600], abs=0.01)
+    assert any(line.endswith("events.csv: 3 rows of 1 sequence, 2 columns") for line in project.lines)
+    assert project.lines[-1].endswith("(training): 3 rows of 1 sequence")
     for same, zone in ((text, None), (text.replace("27 02", "26 02"), "Europe/Berlin")):
         with pytest.raises(DataError) as raised:
             project.run(project.write_text(same), time_zone=zone, **fields)

@@ -264,8 +264,8 @@ def _check_is_split(path: Path, schema: Mapping[str, Any]) -> None:
         raise DataError(
             f"{path.name} is not encoded: it has no column `{missing[0]}`, which every split has",
             where=str(path),
-            fix="run `sequifier preprocess` on it and use one of its splits; new data for a trained model need "
-            "`metadata_config_path`, for the same encoding, or `sequifier infer` with -D read_format=raw",
+            fix="to predict from raw events: sequifier infer -D read_format=raw; to train on them, run `sequifier "
+            "preprocess` (with `metadata_config_path` for the encoding of an earlier model)",
         )
 
 

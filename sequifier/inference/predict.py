@@ -33,6 +33,7 @@ from sequifier.inference.windows import (
     stored_continuations,
     stored_windows,
 )
+from sequifier.percent import counted
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def _report(result: Inference, config: InferConfig, job: Job, reader: Reader, lo
     log(f"{result.n_predictions:,} {what} for {read} of {source.path}, in {result.predictions}")
     if job.request.horizon > 1:
         n_origins = result.n_predictions // job.request.horizon
-        log(f"  {job.request.horizon} steps ahead from each of {n_origins:,} origins")
+        log(f"  {job.request.horizon} steps ahead from {counted(n_origins, 'origin')}")
     by_window = not (
         config.autoregression or source.is_raw or config.evaluation_context == "full" or job.request.of_sequences
     ) and (job.request.horizon == 1)

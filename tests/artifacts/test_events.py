@@ -174,7 +174,7 @@ def test_raw_events_are_said_to_be_not_encoded(tmp_path: Path, name: str, column
     with pytest.raises(DataError, match=rf"{name} is not encoded: it has no column") as raised:
         read_events(tmp_path / name, ["kind"], expected_hashes=None)
     assert "`sequifier preprocess`" in raised.value.fix
-    assert "`metadata_config_path`" in raised.value.fix
+    assert "`metadata_config_path`" in raised.value.fix and "-D read_format=raw" in raised.value.fix
 
 
 @pytest.mark.parametrize("format", FORMATS)

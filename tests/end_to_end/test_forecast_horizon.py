@@ -160,7 +160,7 @@ def test_infer_forecasts_from_every_origin_as_training_did(trained: RunResult) -
         table = pl.read_csv(found.predictions)
         assert table.columns == ["sequenceId", "originPosition", "forecastStep", "itemPosition", "item", "price"]
         assert len(table) == 3 * (16 - H + 1) * H == found.n_predictions
-        assert f"  {H} steps ahead from each of {3 * (16 - H + 1)} origins" in lines
+        assert f"  {H} steps ahead from {3 * (16 - H + 1)} origins" in lines
         assert (table["itemPosition"] - table["originPosition"]).to_list() == table["forecastStep"].to_list()
         rows = pl.read_csv("data/shop.csv").rename(
             {"customer": "sequenceId", "visit": "itemPosition", "price": "truth"}

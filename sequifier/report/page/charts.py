@@ -150,7 +150,8 @@ def learning_curves(
             continue
         hint = line.hint or line.label
         if len(points) == 1:
-            dots.append(Dot(line.kind, line.key, at(x(points[0][0])), at(y(points[0][1])), 3.5, hint))
+            kind = f"{line.kind}{' hollow' if line.is_dashed else ''}"
+            dots.append(Dot(kind, line.key, at(x(points[0][0])), at(y(points[0][1])), 3.5, hint))
         else:
             path = path_of([None if v is None else (x(epoch), y(v)) for epoch, v in enumerate(line.values, 1)])
             kind = f"line k-{line.kind}{' dashed' if line.is_dashed else ''}"

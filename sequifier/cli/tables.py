@@ -85,17 +85,7 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
                 soft_wrap=is_pipe,
             )
     if winner.test_value is not None:
-        from sequifier.results.certainty import best_baseline_on_test
-
-        table = result.table
-        known = best_baseline_on_test(table.folder, table.metric, maximize=table.maximize)
-        baseline_text = ""
-        if known is not None:
-            name, value = known[0].removeprefix("baseline: "), loss_text(known[1], like=winner.test_value)
-            baseline_text = f" (best baseline there: {name}, {value})"
-        what = "loss" if table.metric == "val_loss" else table.metric
-        line = f"test {what} of the best run: {loss_text(winner.test_value)}{baseline_text}"
-        out.print(line, markup=False, soft_wrap=is_pipe)
+        out.print(_test_text(result.table, winner.test_value), markup=False, soft_wrap=is_pipe)
     elif untested := result.table.test_without_value:
         out.print(untested, markup=False, soft_wrap=is_pipe)
     if result.table.order_checks:
@@ -144,3 +134,14 @@ def refused_text(refused: Mapping[str, int]) -> str:
     reasons = sorted(refused, key=lambda reason: -refused[reason])
     more = f"; and {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
     return f"{proposals} skipped: {'; '.join(reasons[:_REASONS])}{more}"
+
+
+def _test_text(table: "Table", value: float) -> str:
+    """The metric of the best run on the test split, beside that of the best baseline there."""
+    from sequifier.results.certainty import best_baseline_on_test
+
+    found = f"test {'loss' if table.metric == 'val_loss' else table.metric} of the best run: {loss_text(value)}"
+    known = best_baseline_on_test(table.test_folder, table.metric, maximize=table.maximize)
+    if known is None:
+        return found
+    return f"{found} (best baseline there: {known[0].removeprefix('baseline: ')}, {loss_text(known[1], like=value)})"

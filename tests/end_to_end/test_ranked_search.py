@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,12 @@ def test_a_search_ranks_by_ndcg_of_unseen_items(project: Path, monkeypatch: pyte
         rows = list(csv.DictReader(file))
     values = [float(row[METRIC]) for row in rows]
     assert values == sorted(values, reverse=True)
-    assert [row["name"] for row in rows if row["name"].startswith("baseline: bigram")]
+    for baseline in ("bigram", "co-occurrence"):
+        assert [row["name"] for row in rows if row["name"].startswith(f"baseline: {baseline}")]
+    on_test = re.search(
+        rf"test {METRIC} of the best run: ([0-9.]+) \(best baseline there: .+, ([0-9.]+)\)", done.stdout
+    )
+    assert on_test is not None and "all results: logs/tune/results.csv" in done.stdout
     ranked = [row for row in rows if row["run"]]
     records = latest(project)
     assert len(ranked) == len(records) == 2
@@ -95,6 +101,7 @@ def test_a_search_ranks_by_ndcg_of_unseen_items(project: Path, monkeypatch: pyte
         assert row["val_item_n_unknown"] == "0.0"
         assert record.inputs["ranking.item"] == "among all classes but those seen"
         assert by_hand(project, project / row["model_path"], 1) == pytest.approx(float(row[METRIC]), abs=1e-9)
+    assert float(on_test[1]) == pytest.approx(float(ranked[0]["test_metric"]), abs=1e-4)
     assert by_hand(project, project / ranked[0]["model_path"], 2) == pytest.approx(
         float(ranked[0]["test_metric"]), abs=1e-9
     )

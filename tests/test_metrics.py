@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +54,20 @@ def test_every_declared_metric_has_a_definition() -> None:
     declared = {*CATEGORICAL_METRICS, *REAL_METRICS, *OBSERVED_METRICS, *STANDARDISED_METRICS, *LABEL_METRICS}
     sums = declared - {*ORDERING_METRICS}
     assert set(METRICS) == sums and {*METRICS, *ORDERING_METRICS} >= HIGHER_IS_BETTER
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_predictions_that_overflowed_have_metrics_that_are_no_numbers(value: float) -> None:
+    logits, target = drawn(6, 3, seed=1)
+    logits[2:4] = value
+    of_torch = CategoricalScores.of(logits, target).predictions()
+    arrays: dict[str, Any] = {
+        name: column.numpy() for name, column in vars(of_torch).items() if isinstance(column, Tensor)
+    }
+    arrays["rank"] = None
+    for found in (metrics_of(of_torch), metrics_of(replace(of_torch, **arrays))):
+        assert math.isnan(found["log_loss"]) and math.isnan(found["calibration_error"])
+        assert math.isfinite(found["accuracy"])
 
 
 @given(n=st.integers(1, 60), n_classes=st.integers(1, 9), seed=st.integers(0, 10**6), spread=st.floats(0.1, 8))

@@ -218,7 +218,9 @@ def _n_classes(found: ClassPredictions) -> int:
 def _bin_of_confidence(found: ClassPredictions) -> Array:
     """Bin b holds the confidences of (b / bins, (b + 1) / bins]."""
     ceiling = -(-found.confidence * CALIBRATION_BINS // 1)  # type: ignore[operator]
-    return (ceiling - 1).clip(0, CALIBRATION_BINS - 1)
+    bins = (ceiling - 1).clip(0, CALIBRATION_BINS - 1)
+    # A model that diverged has no confidence, NaN. It needs a bin all the same, whose sum is NaN then.
+    return np.nan_to_num(bins) if isinstance(bins, np.ndarray) else bins.nan_to_num()
 
 
 def _brier(found: ClassPredictions) -> Array:

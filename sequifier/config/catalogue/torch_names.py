@@ -82,7 +82,10 @@ def check_optimizer(named: Named) -> Named:
         ValueError: all problems of name and options, with similar names.
     """
     name, preset = resolve_name("optimizers", named.name)
-    return _checked("optimizers", name, preset | _today(name, named.options))
+    checked = _checked("optimizers", name, preset | _today(name, named.options))
+    if checked.options.get("fused") and checked.options.get("foreach"):
+        raise ValueError(f"{name}: `fused` and `foreach` exclude each other; leave one of them out")
+    return checked
 
 
 def check_scheduler(named: Named) -> Named:
@@ -96,6 +99,8 @@ def check_scheduler(named: Named) -> Named:
     name, _ = resolve_name("schedulers", named.name)
     options = named.options
     if name not in NESTING:
+        if name == "ReduceLROnPlateau" and options.get("mode") == "max":
+            raise ValueError(f"{name}: `mode`: it watches the validation loss, which is better when it is lower: min")
         return _checked("schedulers", name, options)
     parts = [check_scheduler(part) for part in scheduler_parts(Named(name=name, **options))]
     for part in parts:

@@ -16,7 +16,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.preprocess_fields import END, FillNull, Transform
 from sequifier.errors import DataError, did_you_mean
 from sequifier.preprocess.column_counts import event_text
-from sequifier.preprocess.column_types import StoredType
+from sequifier.preprocess.column_types import LARGEST_WHOLE, StoredType
 from sequifier.preprocess.duplicates import distinct
 from sequifier.preprocess.observation import END_AT, START_AT, check_observed, insert_starts, open_gaps, with_start
 from sequifier.preprocess.parsed_column import AS_TEXT_NOTE, TO_USE_AS_NUMBER
@@ -304,6 +304,10 @@ def _checked(
             what = "fractional, but the column is declared categorical"
             setting = f"declare column_types.{column}: real"
             problems.add(column, what, has_fraction, rows, fix="round those values", setting=setting)
+        is_large = values.is_finite() & (values.abs() > LARGEST_WHOLE)
+        if is_large.any():
+            what = "above 2^53 in a column of floats, in which several integers become one"
+            problems.add(column, what, is_large, rows, fix="write the column as integers or as text")
         values = values.cast(pl.Int64, strict=False)
     if transform is not None and (is_below := values < LOWEST[transform]).any():
         what = f"below {LOWEST[transform]:g}, but transforms.{column} is {transform}"

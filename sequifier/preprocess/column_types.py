@@ -16,6 +16,8 @@ StoredType = Literal["Int64", "String", "Boolean", "Float64"]
 PositionType = Literal["Int64", "Float64", "Date", "Datetime(us)", "Datetime(ns)"]
 """Numbers are Int64 where all are whole, unless they are times."""
 NUMBERS = ("Int64", "Float64")
+LARGEST_WHOLE = 2**53 - 1
+"""Largest float that stands for one integer only."""
 RawKind = Literal[
     "integer",
     "large integer",  # some value does not fit in 64 bits
@@ -60,6 +62,7 @@ _NATURAL: Mapping[RawKind, StoredType] = {
     "boolean": "Boolean",
     "nothing but nulls": "Float64",  # refused or filled when the values are checked
 }
+_PLURALS: Mapping[RawKind, str] = {"integer": "integers", "number": "numbers", "boolean": "true or false"}
 _ALLOWED: Mapping[RawKind, tuple[TypeName, ...]] = {
     "integer": ("categorical", "real", "Int64", "Float64", "String"),
     "number": ("categorical", "real", "Int64", "Float64", "String"),
@@ -146,7 +149,7 @@ def stored_type(column: str, raw: pl.DataType, declared: TypeName | None, *, pat
         return _NATURAL[kind]
     if declared not in _ALLOWED[kind]:
         raise ColumnError(
-            f"column `{column}` is declared as {declared}, but its values are {kind}",
+            f"column `{column}` is declared as {declared}, but its values are {_PLURALS.get(kind, kind)}",
             where=str(path),
             fix=f"declare it as one of {', '.join(_ALLOWED[kind])}, or change the data",
         )

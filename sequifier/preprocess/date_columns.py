@@ -109,7 +109,17 @@ def date_column(column: str, dtype: pl.DataType, rows: RawRows) -> Position:
     findings = inspected_dates(files, column, rows.known.date_columns.get(column, ""), zone)
     if findings.style is None or findings.n_odd:
         raise _no_dates(column, files, findings, zone)
-    return in_style(column, files, column, findings.style, findings.note, zone)
+    dates = in_style(column, files, column, findings.style, findings.note, zone)
+    text = pl.col(column).cast(pl.String)
+    shown, where = first_where(files, column, text.is_not_null() & is_mark(text).not_() & dates.value.is_null())
+    if shown:
+        raise DataError(
+            f"column `{column}` of time_features has the value `{shown}`, which is not a date: "
+            + (why_not(shown) or "there is no such day or time"),
+            where=where,
+            fix="correct it, or clear the cell and set fill_null of the computed columns",
+        )
+    return dates
 
 
 def first_known(files: Files, name: str) -> str:

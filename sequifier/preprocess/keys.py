@@ -12,7 +12,7 @@ from sequifier.artifacts.events import POSITION, SEQUENCE
 from sequifier.errors import DataError
 from sequifier.preprocess.agree_columns import NeedsAllValues
 from sequifier.preprocess.column_counts import first_where
-from sequifier.preprocess.column_types import raw_kind
+from sequifier.preprocess.column_types import LARGEST_WHOLE, raw_kind
 from sequifier.preprocess.date_columns import (
     DATE_TYPES,
     Files,
@@ -27,9 +27,6 @@ from sequifier.preprocess.date_columns import (
 from sequifier.preprocess.dates import FIRST_YEAR, is_like_a_date, why_not, year_last
 from sequifier.preprocess.numbers import integer, is_mark
 from sequifier.preprocess.parsed_column import ParsedColumn
-
-LARGEST_WHOLE = 2**53 - 1
-"""Largest float that stands for one integer only."""
 
 ONE_SERIES: tuple[pl.Expr, Literal["Int64", "String"]] = pl.lit(1, pl.Int64), "Int64"
 """sequenceId and its type where the table is a single series."""

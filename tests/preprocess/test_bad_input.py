@@ -197,6 +197,15 @@ def test_names_that_a_float_cannot_tell_apart_are_refused(project: Project) -> N
     assert exact.sequifier.sequences == [2]
 
 
+@pytest.mark.parametrize("fill", [{}, {"fill_null": {"x": "unknown"}}])
+def test_categories_that_a_float_cannot_tell_apart_are_refused(project: Project, fill: dict[str, Any]) -> None:
+    """As pandas writes long ids of a column with missing values."""
+    ids = [float(2**53 + 1), 1e30, 2.0, float("nan")][: 4 if fill else 3]
+    frame = pl.DataFrame({"sequenceId": [1] * len(ids), "itemPosition": range(len(ids)), "x": ids})
+    message = error(project, project.write(frame), column_types={"x": "categorical"}, **fill)
+    assert f"`x`: 2 of {len(ids)} values are above 2^53 in a column of floats" in message
+
+
 def test_columns_that_have_room_for_more_than_64_bits_are_plain_integers(project: Project) -> None:
     frame = pl.DataFrame({"sequenceId": [1] * 3, "itemPosition": range(3), "a": [1, 2**63 - 1, None]})
     path = project.write(frame.cast({"a": pl.UInt64, "sequenceId": pl.UInt64, "itemPosition": pl.Int128}))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sequifier.errors import RunError
+from sequifier.execution.cluster.actor import Host
 from sequifier.execution.local import LocalExecutor
 from sequifier.execution.worker_events import AwakeTime
 from sequifier.processes import describe_death
@@ -147,6 +148,22 @@ os.kill(os.getpid(), signal.SIGKILL)
     events(executor)
     (tmp_path / "worker.log").unlink()
     assert names(events(executor)) == ["died"]
+
+
+def test_a_worker_imports_what_the_search_does_and_on_a_cluster_nothing_of_the_project(
+    executor_of: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = executor_of("""
+send("ready")
+next(commands())
+send("finished", path=json.loads(sys.argv[-6]))
+""")
+    assert events(executor)[-1]["path"] == sys.path
+    monkeypatch.setattr(LocalExecutor, "start", lambda executor: None)
+    before = [*sys.path]
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *before, "."])  # as Ray does it
+    Host(str(tmp_path), str(tmp_path / "worker.log"), {})
+    assert sys.path == before
 
 
 def test_after_a_death_the_next_run_has_a_new_worker(executor_of: Fake) -> None:

@@ -5,6 +5,7 @@ child dies with this process, and this process with the driver.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Host:
 
     def __init__(self, folder: str, log_path: str, options: Mapping[str, Any]) -> None:
         os.chdir(folder)
+        _import_nothing_from(Path(folder))
         self._executor = LocalExecutor(Path(log_path), **options)
         self._executor.start()  # its worker dies with the thread that started it: this one lasts
 
@@ -57,6 +59,16 @@ class Host:
     def stop(self) -> None:
         """End the run after its epoch."""
         self._executor.stop()
+
+
+def _import_nothing_from(folder: Path) -> None:
+    """Take the working folder off the import path, where Ray puts it: a project's own queue.py is no module of Python.
+
+    It stays where Sequifier itself is imported from there.
+    """
+    folder = folder.resolve()
+    if folder != Path(__file__).resolve().parents[3]:
+        sys.path[:] = [each for each in sys.path if Path(each).resolve() != folder]
 
 
 def _refused(error: RunError) -> dict[str, Any]:

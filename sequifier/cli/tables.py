@@ -72,8 +72,7 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
 
     out = console(soft_wrap=True)  # paths and commands can be copied
     is_pipe = not sys.stdout.isatty()
-    root, name = result.plan.config.root, result.plan.config.hp_search_name
-    winner, baseline = ranked[0], result.table.best_baseline
+    root, winner, baseline = result.plan.config.root, ranked[0], result.table.best_baseline
     if baseline is not None and winner.value is not None:
         if result.table.sign * winner.value >= result.table.sign * baseline[1]:
             out.print("warning: the best run does not beat the best baseline", style="yellow", soft_wrap=is_pipe)
@@ -102,7 +101,7 @@ def _print_winner(result: "SearchResult", ranked: "Sequence[Configuration]") -> 
         out.print(f"             {model.text}", markup=False)
     if model is not None and model.path.endswith(".onnx") and Path("configs/infer.yaml").is_file():
         out.print(f"to predict:  {command_line('infer', '--model-path', root / model.path)}", markup=False)
-    out.print(f"all results: {root / 'logs' / name / 'results.csv'}", markup=False)
+    out.print(f"all results: {root / 'logs' / result.plan.config.hp_search_name / 'results.csv'}", markup=False)
     if winner.first.config_path:
         out.print(f"to retrain:  {command_line('train', '--config-path', winner.first.config_path)}", markup=False)
     again = [row for row in result.rows if row.model_again]

@@ -64,6 +64,7 @@ def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(
     assert all(row["beats_baselines"] in ("true", "false") for row in ranked), "the sums of the baselines were kept"
     assert not [*(shop / "logs").glob("tune-run-*/*/baseline_losses.npz")], "once for the search, not in each run"
     assert "baseline: bigram back-off" in done.stdout
+    assert "all results: logs/tune/results.csv\n" in done.stdout
     for row in ranked:
         session = onnxruntime.InferenceSession(shop / row["model_path"])
         feed = {"item": np.ones((2, 8), np.int64), "price": np.zeros((2, 8), np.float32), "n_events": np.array([8, 3])}

@@ -125,8 +125,8 @@ def _may_have_bad_quotes(file: Path, separator: str) -> bool:
         while block := opened.read(_BLOCK_BYTES):
             codes = np.frombuffer(before + block + (opened.peek(1)[:1] or b"\n"), dtype=np.uint8)
             places = np.flatnonzero(codes[1:-1] == ord('"'))
-            is_before = (np.arange(len(places)) + n_before) % 2 == 0
-            if not is_around[codes[places + np.where(is_before, 0, 2)]].all():
+            odd = n_before % 2
+            if not (is_around[codes[places[odd::2]]].all() and is_around[codes[places[1 - odd :: 2] + 2]].all()):
                 return True
             before, n_before = block[-1:], n_before + len(places)
     return False

@@ -82,7 +82,7 @@ def read_summary(path: Path, *, fix: str) -> dict[str, Any] | None:
 
 
 def _summary_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.summary")
+    return path.parent / f"{path.name}.summary"  # also of a folder, `.`, which has no name
 
 
 def _digest(path: Path) -> str:

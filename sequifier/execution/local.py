@@ -31,12 +31,9 @@ too; none that a run makes is known to last for more than a second."""
 START_SECONDS = 900.0
 """The same until the worker is ready: loading libraries from a cold network disk takes minutes and keeps the lock."""
 
-_WORKER = """\
-import json, sys
-sys.path[:] = json.loads(sys.argv.pop(1))
-from sequifier.execution.worker import main
-main()
-"""
+_WORKER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from sequifier.execution.worker import main; main()"
+)
 """The program of a worker. It imports what this process imports: `python -m` would prefer files of the working folder,
 such as a project's own queue.py, to those of Python."""
 

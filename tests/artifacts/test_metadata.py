@@ -156,3 +156,9 @@ def test_what_is_not_metadata_by_its_name_is_a_problem_of_the_config(path: str, 
 def test_a_damaged_number_of_classes_is_an_error_at_once(n_classes: int) -> None:
     with pytest.raises(ValidationError, match="the ids of column word are not 1 to n_classes - 1"):
         small(n_classes={"code": 3, "flag": 3, "word": n_classes})
+
+
+def test_a_folder_is_no_metadata_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="the metadata"):
+        read_metadata(Path())  # as the search.yaml of a damaged folder names it

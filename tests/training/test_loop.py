@@ -1,5 +1,6 @@
 """Losses, gradients and evaluation against hand computations."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,14 @@ def test_a_loss_that_is_no_number_ends_the_run_as_diverged() -> None:
         fit(
             state_of(model, config), split, valid, objective_of(), config, seed=1, calls=Calls(quiet)
         )  # fmt: skip
+
+
+def test_weights_that_overflowed_in_the_last_step_are_evaluated_to_no_number() -> None:
+    valid, model = split_of(events_of([20, 20], seed=1), seq_length=8, evaluation=True), model_of(8)
+    with torch.no_grad():
+        model.blocks[0].feed_forward.down.weight.fill_(math.nan)
+    found = evaluate(model, valid, objective_of(), batch_size=4).metrics
+    assert math.isnan(found["val_loss"]) and math.isnan(found["val_kind_calibration_error"])
 
 
 def test_early_stopping_counts_epochs_without_a_better_value() -> None:

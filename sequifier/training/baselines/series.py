@@ -114,18 +114,23 @@ class RealBaselines:
             )
         self._residuals: list[Floats] = []
         self._marginal: torch.Tensor | None = None
-        if not isinstance(loss, DistributionLoss):
-            return
+        if isinstance(loss, DistributionLoss):
+            self._fit_errors(loss, events.columns, training, truth)
+
+    def _fit_errors(
+        self, loss: DistributionLoss, columns: Mapping[str, Column], training: Targets, truth: Floats
+    ) -> None:
+        """Fit the quantiles of the errors of each baseline, or where these are no distribution one without input."""
         distribution = loss.distribution
         if distribution.from_quantiles(torch.zeros(len(LEVELS))) is None:
-            fitted = distribution.form.constant(stored_values(truth.ravel(), scale), scale)
+            fitted = distribution.form.constant(stored_values(truth.ravel(), self._scale), self._scale)
             self._marginal = torch.from_numpy(fitted.astype(np.float32))
-        else:
-            few = slice(0, None, max(len(training) * training.n_steps // _RESIDUALS, 1))
-            self._residuals = [
-                np.quantile(truth[few] - predicted, LEVELS, axis=0).T
-                for _, predicted in self.predictions(events.columns, training[few])
-            ]
+            return
+        few = slice(0, None, max(len(training) * training.n_steps // _RESIDUALS, 1))
+        self._residuals = [
+            np.quantile(truth[few] - predicted, LEVELS, axis=0).T
+            for _, predicted in self.predictions(columns, training[few])
+        ]
 
     def scored(
         self, columns: Mapping[str, Column], targets: Targets, truth: NDArray[Any], criterion: TargetLoss

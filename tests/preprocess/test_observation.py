@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sequifier.artifacts.time_rules import TimeRules
 from sequifier.errors import DataError
 from sequifier.preprocess.check import prepare
+from sequifier.preprocess.observation import END_AT, START_AT
 from sequifier.preprocess.value_problems import ValueProblems
 from tests.support.small_project import Project
 
@@ -145,11 +146,11 @@ def test_parts_give_the_same_rows_as_one(project: Project) -> None:
 )
 def test_the_gaps_and_the_open_time_sum_to_the_observed_time(sequences: list[tuple[list[int], int]]) -> None:
     rows = [
-        {"sequenceId": number, "itemPosition": at / 4, "order": place, "observation end": max(times) / 4 + after}
+        {"sequenceId": number, "itemPosition": at / 4, "order": place, END_AT: max(times) / 4 + after}
         for number, (times, after) in enumerate(sequences)
         for place, at in enumerate(times)
     ]
-    frame = pl.DataFrame(rows).with_columns(pl.lit(-1.0).alias("observation start"))
+    frame = pl.DataFrame(rows).with_columns(pl.lit(-1.0).alias(START_AT))
     rules = TimeRules.model_validate(
         {
             "time_features": {"itemPosition": ["gap", "since_start"]},
@@ -181,7 +182,7 @@ OBSERVED: dict[str, Any] = {"position_column": "at", "time_features": ["gap"], "
         ({"observation": {"end": "label"}}, ["observation.end is the column `label`", "positions are numbers"]),
         ({"observation": {"end": "drifts"}}, ["`drifts` changes within a sequence", "sequenceId=a at=2.25"]),
         ({"observation": {"start": "empty"}}, ["`empty` has no value"]),
-        ({"time_features": ["gap", "hour"]}, ["hour of the calendar", "are numbers"]),
+        ({"time_features": ["gap", "hour"]}, ["the calendar (hour)", "are numbers"]),
         (
             {"time_features": ["gap"], "time_unit": "seconds", "position_column": "whole"},
             ["integers", "time_unit: none"],

@@ -9,19 +9,20 @@ from sequifier.errors import DataError
 _START_BYTES = 256
 _AS_CSV = "save it as CSV (UTF-8) or Parquet"
 _UNPACK = "unpack it, or compress it with gzip and give it the ending .csv.gz"
-_BINARY: tuple[tuple[bytes, str, str], ...] = (
+# With the bytes behind a mark that is a word: a column of a table may be called PAR1.
+_BINARY: tuple[tuple[bytes | tuple[bytes, ...], str, str], ...] = (
     (b"PK\x03\x04", "a spreadsheet or a zip archive", "save the sheet as CSV (UTF-8), or unpack the archive"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old Excel", "save the sheet as CSV (UTF-8)"),
     (b"\x1f\x8b", "compressed by gzip", "give it the ending .csv.gz, or unpack it"),
-    (b"BZh", "compressed by bzip2", _UNPACK),
+    (tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)), "compressed by bzip2", _UNPACK),
     (b"\xfd7zXZ", "compressed by xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
-    (b"PAR1", "a Parquet file", "set read_format: parquet"),
-    (b"ARROW1", "an Arrow (Feather) file", "save it as Parquet"),
+    (b"PAR1\x15", "a Parquet file", "set read_format: parquet"),
+    (b"ARROW1\0\0", "an Arrow (Feather) file", "save it as Parquet"),
     (b"Obj\x01", "an Avro file", "save it as Parquet"),
     (b"\x89HDF", "an HDF5 file", _AS_CSV),
-    (b"SQLite format 3", "a SQLite database", "export its table as CSV"),
-    (b"%PDF", "a PDF", _AS_CSV),
+    (b"SQLite format 3\0", "a SQLite database", "export its table as CSV"),
+    (b"%PDF-", "a PDF", _AS_CSV),
 )
 _LFS = b"version https://git-lfs."
 _JSON = re.compile(rb'\{\s*["}]|\{\r?\n|\[\s*[\[{"]|\[\r?\n')

@@ -45,7 +45,7 @@ class TableFormat:
     Attributes:
         suffixes: the endings of its files, in lower case.
         scan: file -> its rows as stored.
-        begins_with: the first bytes of every file; empty: its files are recognised by their endings.
+        begins_with: the first bytes of every file, which no text has; empty: its files are recognised by their endings.
         is_text: whether values are stored as text, so that the types of columns follow from the values.
         convert: for files that polars cannot read: (file, Parquet file to write) -> notes for the user. `scan` reads
             the Parquet file. (Text in other forms than plain CSV: `plain_csv.py`.)
@@ -62,7 +62,7 @@ class TableFormat:
 
 TABLE_FORMATS: dict[RawFormat, TableFormat] = {
     "csv": TableFormat((".csv", ".csv.gz", ".tsv", ".tsv.gz"), scan_csv, is_text=True),
-    "parquet": TableFormat((".parquet", ".pq"), _scan_parquet, begins_with=b"PAR1"),
+    "parquet": TableFormat((".parquet", ".pq"), _scan_parquet, begins_with=b"PAR1\x15"),
     "xes": TableFormat(
         (".xes", ".xes.gz"),
         _scan_parquet,

@@ -14,6 +14,7 @@ import pytest
 
 from sequifier.errors import DataError
 from sequifier.project.make import OwnTable, make
+from sequifier.project.raw_table import open_raw
 from tests.support.small_project import Project
 
 TABLE = b"sequenceId,itemPosition,kind\n1,1,a\n1,2,b\n"
@@ -86,6 +87,14 @@ def test_a_parquet_file_that_was_not_fetched_says_so(project: Project) -> None:
     path = project.write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n", "table.parquet")
     with pytest.raises(DataError, match="pointer of Git LFS"):
         project.run(path)
+
+
+@pytest.mark.parametrize("name", ["PAR1", "ARROW1", "BZh1", "SQLite format 3", "%PDF"])
+def test_a_name_like_the_mark_of_a_format_is_a_header(project: Project, name: str) -> None:
+    path = project.write_text(f"{name},itemPosition,kind\n1,1,a\n1,2,b\n")
+    metadata = project.run(path, sequence_column=name, split_ratios=[1.0])
+    assert [*metadata.columns] == ["kind"]
+    assert open_raw(path, project.root).rows.collect_schema().names() == [name, "itemPosition", "kind"]
 
 
 def test_names_in_angle_brackets_are_a_header(project: Project) -> None:

@@ -81,7 +81,7 @@ if (ahead.length) throw new Error(`the model takes the steps to come (${ahead}),
 const columnOf = (name) => (takesPositions && name === "position" ? positionColumn : name);
 const length = columns[0].shape[1]; // events that the model sees at once
 
-const styled = columns.map(({ name }) => name).filter((name) => name in (reading.numbers ?? {}));
+const styled = [positionColumn, ...columns.map(({ name }) => name)].filter((name) => name in (reading.numbers ?? {}));
 if (styled.length) throw new Error(`${styled}: training read numbers like 1.234,50 there, and this script reads 1234.5 alone`);
 
 const text = readFileSync(eventsPath, "utf8").replace(/^\uFEFF/, "").trim();

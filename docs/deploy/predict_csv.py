@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def reader(column: Any) -> tuple[Callable[[str], Any], Any]:
         case "tensor(int64)":
             return integer, np.int64
         case "tensor(float)" | "tensor(double)":
-            style = reading.get("numbers", {}).get(name, {})
+            style = styles.get(dates.get(of_date or "", name), {})
             return lambda text: number(text, style), np.float32 if column.type == "tensor(float)" else np.float64
         case "tensor(bool)":
             return boolean, np.bool_
@@ -162,6 +163,7 @@ names = [output.name for output in model.get_outputs()]
 properties = model.get_modelmeta().custom_metadata_map
 data = json.loads(properties["data"])  # how the table was called in training
 reading = json.loads(properties.get("reading", "{}"))  # how its values were written
+styles = reading.get("numbers", {})  # of columns whose numbers are not like 1234.5
 vocabularies = json.loads(properties.get("vocabularies", "{}"))
 table = reading.get("table", {})  # how its files were written, and which keys it did not have
 has_sequences, has_positions = table.get("has_sequences", True), table.get("has_positions", True)
@@ -185,7 +187,9 @@ if table.get("drop_duplicates"):  # identical rows are one event
     for key, rows in sequences.items():
         sequences[key] = list({tuple(sorted(row.items())): row for row in rows}.values())
 if has_positions:
-    types: dict[str, Callable[[str], float]] = {"Int64": integer, "Float64": lambda text: number(text, {})}
+    style = styles.get(position_column, {})
+    read_number = partial(number, style=style)
+    types: dict[str, Callable[[str], float]] = {"Int64": read_number if style else integer, "Float64": read_number}
     position = types.get(data["position_type"], lambda text: instant(text, date_formats["position"]))
     for events in sequences.values():  # equal positions stay in order
         events.sort(key=lambda row: position(row[position_column]))

@@ -42,7 +42,7 @@ table = reading.get("table", {})
 if others := sorted({*table} - {"repeated_positions", "drop_duplicates"}):
     sys.exit(f"the table of training was no plain CSV file ({', '.join(others)}): predict_csv.py reads such tables")
 styles = reading.get("numbers", {})
-if styled := [name for name in columns if name in styles]:
+if styled := [name for name in (position, *columns) if name in styles]:
     sys.exit(f"{', '.join(styled)}: training read numbers like 1.234,50 there, and this script reads 1234.50 alone")
 
 types = {name: TYPES[column.type][0] for name, column in columns.items()}

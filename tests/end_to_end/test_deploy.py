@@ -99,8 +99,8 @@ def test_polars_scores_a_csv_with_the_labels_of_infer(trained: Path) -> None:
         (
             "predict_csv.py",
             {
-                *("collections.abc", "csv", "datetime", "gzip", "itertools", "json", "pathlib", "re", "sys"),
-                *("typing", "zoneinfo", "numpy", "onnxruntime"),
+                *("collections.abc", "csv", "datetime", "functools", "gzip", "itertools", "json", "pathlib", "re"),
+                *("sys", "typing", "zoneinfo", "numpy", "onnxruntime"),
             },
         ),
         ("score_csv.py", {"json", "sys", "onnxruntime", "polars"}),
@@ -153,6 +153,7 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
     assert run(["0.5", "10.25"], about=numbers, table={"drop_duplicates": True}) == ""
     assert "begin with an event START" in run(["2013-01-30"], about={"observation": {"start": 0, "end": None}})
     assert "price" in run(["2013-01-30"], header="who,day,cost")
+    german = {"thousands": ".", "decimal": ","}
     if name == "predict_csv.py":
         assert run(["30/01/2013", "01/02/2013"], dates="DD/MM/YYYY") == ""
         assert "`31/02/2013` is not a date: " in run(["31/02/2013"], dates="DD/MM/YYYY")
@@ -160,11 +161,23 @@ def test_what_the_scripts_would_misread_is_refused(name: str, tmp_path: Path) ->
         assert "`0.234` is not a number like those of training" in run(
             ["2013-01-30"], numbers={"price": {"thousands": "", "decimal": ","}}
         )
+        predicted = []
+        for kind, late, style in (
+            ("Int64", "1001", {}),
+            ("Int64", "1.001", {"day": german}),
+            ("Float64", "1.001", {"day": german}),
+        ):
+            assert run([late, "999"], about={"position_type": kind}, numbers=style) == ""
+            predicted.append((tmp_path / "out").read_text())
+        assert predicted[0] == predicted[1] == predicted[2], "999 is before 1.001 in each"
+        assert run(["1001", "9999"], about={"position_type": "Int64"}) == ""
+        assert (tmp_path / "out").read_text() != predicted[0]
         return
     for days in (["30/01/2013", "01/02/2013"], ["2013-01-30T10:00+01:00", "2013-01-30T10:30+02:00"]):
         assert "write all dates like 2013-01-31" in run(days, dates="DD/MM/YYYY")
-    assert "price: training read numbers like 1.234,50" in run(
-        ["2013-01-30"], numbers={"price": {"thousands": ".", "decimal": ","}}
+    assert "price: training read numbers like 1.234,50" in run(["2013-01-30"], numbers={"price": german})
+    assert "day: training read numbers like 1.234,50" in run(
+        ["1.001", "999"], about={"position_type": "Float64"}, numbers={"day": german}
     )
     assert "predict_csv.py" in run(["2013-01-30"], table={"has_spaces": True})
     if is_javascript:

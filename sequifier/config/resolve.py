@@ -8,7 +8,13 @@ from sequifier.config.architecture import architecture
 from sequifier.config.base import ColumnType, category_text
 from sequifier.config.catalogue.distributions import DISTRIBUTION_SHAPES, DistributionName
 from sequifier.config.catalogue.metric_names import MOST_ORDERED, ORDERING_METRICS, metric_problems
-from sequifier.config.catalogue.schedules import length_error, length_warning, momentum_error, resolve_auto
+from sequifier.config.catalogue.schedules import (
+    length_error,
+    length_warning,
+    momentum_error,
+    plateau_error,
+    resolve_auto,
+)
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
 from sequifier.config.horizon import horizon_problems
 from sequifier.config.known_future import known_future_problems, with_calendar
@@ -400,7 +406,7 @@ def check_schedule(spec: TrainingSpec, *, steps: int | None) -> tuple[TrainingSp
         ConfigError: the scheduler cannot be used with this optimizer, or is too short for the run.
     """
     step_on, scheduler, warning = spec.scheduler_step_on, spec.scheduler, None
-    wrong = [momentum_error(spec.optimizer, scheduler)]
+    wrong = [momentum_error(spec.optimizer, scheduler), plateau_error(scheduler)]
     if steps is not None or step_on == "epoch":
         try:
             scheduler = resolve_auto(scheduler, spec.epochs, steps or 0, step_on)

@@ -140,12 +140,6 @@ def test_choices_are_listed() -> None:
         scheduler("OneCycleLR", max_lr=0.1, anneal_strategy="exponential")
 
 
-def test_a_plateau_is_one_of_the_validation_loss_whatever_the_metric_is() -> None:
-    assert scheduler("ReduceLROnPlateau", mode="min").options == {"mode": "min"}
-    with pytest.raises(ValueError, match="it watches the validation loss, which is better when it is lower: min"):
-        scheduler("ReduceLROnPlateau", mode="max")
-
-
 def test_two_implementations_of_one_optimizer_exclude_each_other() -> None:
     assert optimizer("Adam", foreach=False, fused=True).options == {"foreach": False, "fused": True}
     with pytest.raises(ValueError, match="Adam: `fused` and `foreach` exclude each other"):

@@ -88,6 +88,16 @@ def momentum_error(optimizer: Named, scheduler: Named) -> str | None:
     return f"{cycling[0]} cycles the momentum, but {optimizer.name} {why}; give {cycling[0]} `cycle_momentum: false`"
 
 
+def plateau_error(scheduler: Named) -> str | None:
+    """Why this scheduler would lower the learning rate while the model improves; None if it would not.
+
+    A checkpoint of an earlier release may have such a scheduler: it can still be exported.
+    """
+    if scheduler.name != "ReduceLROnPlateau" or scheduler.options.get("mode") != "max":
+        return None
+    return f"{scheduler.name}: `mode`: it watches the validation loss, which is better when it is lower: min"
+
+
 CYCLING = ("OneCycleLR", "CyclicLR")
 """Schedulers that cycle the momentum by default."""
 

@@ -99,8 +99,6 @@ def check_scheduler(named: Named) -> Named:
     name, _ = resolve_name("schedulers", named.name)
     options = named.options
     if name not in NESTING:
-        if name == "ReduceLROnPlateau" and options.get("mode") == "max":
-            raise ValueError(f"{name}: `mode`: it watches the validation loss, which is better when it is lower: min")
         return _checked("schedulers", name, options)
     parts = [check_scheduler(part) for part in scheduler_parts(Named(name=name, **options))]
     for part in parts:

@@ -190,7 +190,8 @@ class Transformer(nn.Module):
         """
         # torch's pool of compiling processes would outlive a search that is killed.
         torch._inductor.config.compile_threads = 1
-        torch._inductor.config.deterministic = torch.are_deterministic_algorithms_enabled()
+        if hasattr(torch._inductor.config, "deterministic"):  # not in torch 2.6
+            torch._inductor.config.deterministic = torch.are_deterministic_algorithms_enabled()
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         self._compiled = [torch.compile(block, dynamic=False) for block in self.blocks]
         self._compiled_batch = batch_size

@@ -92,6 +92,15 @@ def test_a_block_is_one_graph_with_the_rotation_of_a_gpu_too(products: str, monk
     torch.testing.assert_close(captured, expected, **({} if products == "float32" else {"atol": 0.05, "rtol": 0.05}))
 
 
+def test_an_older_torch_has_no_deterministic_mode_of_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.6, which `pyproject.toml` allows."""
+    monkeypatch.setattr(torch, "compile", lambda block, **options: block)
+    monkeypatch.delitem(torch._inductor.config._config, "deterministic")
+    model = build_model(shape(), torch.Generator().manual_seed(0))
+    model.compile_blocks(8)
+    assert model.is_compiled
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 def test_a_compiled_run_learns_as_another(shop: Path, train_config: WriteConfig) -> None:

@@ -224,6 +224,31 @@ def test_curves_of_runs_open_alike(browser: Any, report: Path, monkeypatch: pyte
     assert lines == 4, "validation and training of both"
 
 
+def test_points_of_one_epoch_stay_apart_when_the_axis_changes(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selenium.webdriver.common.by import By
+
+    monkeypatch.chdir(tmp_path)
+    for name, entry in (("one", {"val_loss": 0.5, "train_loss": 0.9}), ("two", {"val_loss": 0.7, "train_loss": 0.1})):
+        record = tmp_path / "logs" / name / "latest"
+        record.mkdir(parents=True)
+        (record / "metrics.jsonl").write_text(json.dumps({"epoch": 1, **entry}) + "\n")
+    open_page(browser, visualize(["one", "two"]).absolute())
+
+    def heights() -> dict[str, float]:
+        dots = browser.find_elements(By.CSS_SELECTOR, "figure.curves circle.dot")
+        return {dot.get_attribute("class"): round(float(dot.get_attribute("cy")), 1) for dot in dots}
+
+    before, button = heights(), browser.find_element(By.CSS_SELECTOR, "figure.curves button.plain")
+    browser.execute_script("arguments[0].click()", button)
+    in_order = sorted(before, key=lambda name: before[name])
+    other = heights()
+    assert len({*other.values()}) == 4 and sorted(other, key=lambda name: other[name]) == in_order
+    browser.execute_script("arguments[0].click()", button)
+    assert heights() == before
+
+
 def test_another_metric_is_shown_and_sorts(browser: Any, report: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.select import Select
@@ -380,6 +405,8 @@ def test_curves_of_many_metrics_are_those_of_the_best_runs_that_have_room() -> N
     values = [scale["low"] + place / 4095 * (scale["high"] - scale["low"]) for place in places]
     assert values == pytest.approx(curve[:100], abs=0.001)
     assert packed_curves({"r0": {}}, {"val_a": False}) == {}
+    without = {"r0": {"val_a": (None, None)}, "r1": {"val_a": (1.0, None)}}
+    assert [*packed_curves(without, {"val_a": False})["val_a"]["lines"]] == ["r1"], "a curve without a value is none"
 
 
 def test_a_run_of_one_epoch_is_a_point(browser: Any, tmp_path: Path) -> None:

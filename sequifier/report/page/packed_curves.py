@@ -39,7 +39,11 @@ def packed_curves(runs: Mapping[str, Mapping[str, Curve]], maximized: Mapping[st
             break
         shown[key] = curves
     for name, metric in found.items():
-        own = {key: curves[name] for key, curves in shown.items() if name in curves}
+        own = {
+            key: curves[name]
+            for key, curves in shown.items()
+            if any(value is not None for value in curves.get(name, ()))  # without a value nothing can be drawn
+        }
         values = sorted(value for curve in own.values() for value in curve if value is not None)
         scale, metric["scales"] = scale_pair(values, HEIGHT - BOTTOM, TOP, clip=-1 if maximized[name] else 1)
         metric["lines"] = {key: packed(curve, scale) for key, curve in own.items()}

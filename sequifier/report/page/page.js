@@ -149,9 +149,10 @@
             return point;
           }).join(""));
         });
-        const last = line.y.findLast(value => value !== null);
+        const lastOf = curve => curve?.findLast(value => value !== null), last = lastOf(line.y);
         for (const mark of marks) {
-          if (mark.tagName === "circle") mark.setAttribute("cy", at(y, last));
+          const height = mark.classList.contains("hollow") ? lastOf(line.t) : last; // hollow: the training loss
+          if (mark.tagName === "circle") mark.setAttribute("cy", at(y, height));
           if (mark.tagName === "text") mark.dataset.y = at(y, last) + 4;
           const title = mark.querySelector("title");
           if (!title) continue;

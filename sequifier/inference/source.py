@@ -175,6 +175,7 @@ def _raw_source(config: InferConfig, file: ModelFile) -> Source:
     future, fills = None, file.reading.fill_null
     if config.future_data_path is not None:
         future = find_input(config.future_data_path, config.project_root, "future_data_path")
+        future = path if future.resolve() == path.resolve() else future  # by another name, too
     elif config.model_type != "embedding" and not_of_dates(file) and not {*file.raw_targets} <= fills.keys():
         future = path  # a target that must have a value in each event has none in these rows
     return Source(path, (path,), list(file.architecture.input_columns), [], is_raw=True, future=future)

@@ -230,7 +230,7 @@ def with_plan(table: pl.DataFrame, n_steps: int = H) -> pl.DataFrame:
     return table.with_columns(sales=pl.when(~is_planned).then("sales"))
 
 
-@pytest.mark.parametrize("form", ["as it is", "in random order", "parquet with NaN", "named twice"])
+@pytest.mark.parametrize("form", ["as it is", "in random order", "parquet with NaN", "named twice", "another name"])
 def test_rows_without_sales_at_the_end_of_a_table_are_the_steps_to_come(trained: pl.DataFrame, form: str) -> None:
     past_and_plan(trained)
     expected = raw(future_data_path="plan.csv")
@@ -242,7 +242,8 @@ def test_rows_without_sales_at_the_end_of_a_table_are_the_steps_to_come(trained:
             "whole.csv"
         )
     path = "whole.parquet" if form == "parquet with NaN" else "whole.csv"
-    named = {"future_data_path": path} if form == "named twice" else {}
+    names = {"named twice": path, "another name": str(Path(path).resolve())}
+    named = {"future_data_path": names[form]} if form in names else {}
     (found,) = infer(PLANNED, lines, data_path=path, read_format="raw", **named)
     written = pl.read_csv(found.predictions, try_parse_dates=True)
     assert written["itemPosition"].to_list() == expected["itemPosition"].to_list()

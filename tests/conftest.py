@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from sequifier.execution.threads import SPINS_BESIDE_OTHERS, spinning
 from tests.support.shop import TINY_RUN, TINY_SEARCH, WriteConfig, config_writer, new_shop, working_copy
 
 pytest_plugins = ["tests.support.time_limit"]
@@ -15,6 +16,10 @@ pytest_plugins = ["tests.support.time_limit"]
 # process of pytest would rewrite all tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Before torch is loaded: several processes of pytest share the processors, and threads that spin while they wait for
+# each other make a training many times slower there.
+os.environ.update(spinning(SPINS_BESIDE_OTHERS))
 
 # No deadline: a machine that is busy with other things is not a fault.
 settings.register_profile("sequifier", deadline=None, derandomize=True)  # a commit passes everywhere or nowhere

@@ -41,8 +41,8 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.config.train import TrainConfig
 from sequifier.machine import cores
 from sequifier.percent import counted
-from sequifier.prepare import score
 from sequifier.results.comparison import Seeds, compare, difference
+from sequifier.score import score
 from sequifier.training.baselines.scores import PREFIX
 from sequifier.training.shared import Shared
 

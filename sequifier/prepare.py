@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +13,8 @@ import torch
 from sequifier.artifacts.events import Events
 from sequifier.artifacts.mapped import MappedEvents
 from sequifier.artifacts.metadata import Metadata, check_planned, find_metadata, read_metadata
-from sequifier.artifacts.model_file import load_model
-from sequifier.artifacts.read_file import wrap_read_errors
-from sequifier.artifacts.sequence_losses import ONE_MODEL, write_unit_sums
 from sequifier.callbacks import Emit
-from sequifier.config.architecture import DROPOUT_RATIO, Architecture, architecture
+from sequifier.config.architecture import Architecture, architecture
 from sequifier.config.base import Named
 from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.horizon import origins_input
@@ -28,7 +24,7 @@ from sequifier.config.scoring import scoring_input
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
 from sequifier.dataset.batches import Split
-from sequifier.errors import ConfigError, DataError, ModelError, Problem, SequifierError
+from sequifier.errors import ConfigError, DataError, Problem, SequifierError
 from sequifier.export.raw_times import name_clash
 from sequifier.machine import memory_bytes
 from sequifier.metrics.scoring import scored_targets
@@ -39,7 +35,6 @@ from sequifier.model.transformer import Transformer
 from sequifier.training.class_weights import class_weights
 from sequifier.training.compiling import compiles
 from sequifier.training.distributions import distribution_losses
-from sequifier.training.evaluation_batch import Evaluator, evaluation_batch
 from sequifier.training.labels import build_labels, missing_metrics, positive_classes
 from sequifier.training.losses import TargetLoss, build_losses
 from sequifier.training.memory import keep_freed_memory
@@ -250,48 +245,6 @@ def _objective(
         },
         naive=naive,
     )
-
-
-def score(
-    config: TrainConfig,
-    model_path: Path,
-    split_path: str,
-    *,
-    data: str | None = None,
-    sums: Path | None = None,
-    shared: Shared | None = None,
-) -> dict[str, float]:
-    """Evaluate an exported model on another split, exactly as it was evaluated in training.
-
-    Args:
-        config: of the run that trained the model.
-        model_path: the ONNX file with the weights.
-        split_path: the encoded events.
-        data: as `prepare`.
-        sums: file to write: the sums by sampling unit of the model and of the baselines on that split.
-        shared: as `run`.
-
-    Returns:
-        val_loss and val_<target>_<metric>, and the standard error of the loss.
-    """
-    import onnx
-
-    def emit(event: str, **fields: Any) -> None: ...
-
-    config = config.model_copy(update={"validation_data_path": split_path})
-    # A test split may have one class of a label, and then some metrics have no value.
-    ready = prepare(config, shared or Shared(), None if sums is None else emit, data=data, requires_metric=False)
-    model = ready.state.model
-    with wrap_read_errors("the model", model_path, fix="train the run again", error=ModelError):
-        initializers = load_model(model_path)[0].graph.initializer
-        weights = [weight for weight in initializers if weight.name != DROPOUT_RATIO]
-        model.load_state_dict({weight.name: torch.tensor(onnx.numpy_helper.to_array(weight)) for weight in weights})
-    batch_size = evaluation_batch(model, ready.valid, config.training_spec.batch_size)
-    result = Evaluator(ready.valid, ready.objective, batch_size=batch_size)(model)
-    if sums is not None:
-        of_baselines = {name: found.units for name, found in ready.baselines.items()}
-        write_unit_sums(sums, {ONE_MODEL: result.units, **of_baselines})
-    return result.scores
 
 
 def _prepare_torch(config: TrainConfig, seed: int, device: torch.device) -> None:

@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
     },
     "prepare": {"config", "artifacts", "dataset", "model", "metrics", "training", "export"},
+    "score": {"config", "artifacts", "training", "prepare"},
     "model_report": {
         *("config", "artifacts", "dataset", "model", "metrics", "training", "export", "prepare", "report"),
         "results.plain",
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "check": {"config", "artifacts", "experiment", "results", "search"},
     "cli": {"api", "config", "results"},
 }
-ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run", "search"}
+ALLOWED["execution"] = ALLOWED["run"] | {"processes", "run", "score", "search"}
 ALLOWED["api"] = ALLOWED["project"] = set(ALLOWED) - {"cli"} | {"api", "project"}
 ALLOWED["__init__"] = set()
 ALLOWED["__main__"] = {"cli"}

@@ -75,7 +75,7 @@ def _serve_all(descriptor: int) -> None:
     fix_workspaces()
     try:
         _warm_up(int(sys.argv[4]) or None)
-        import sequifier.prepare  # noqa: F401 - before the memory is limited
+        import sequifier.score  # noqa: F401 - and prepare: before the memory is limited
         from sequifier.training.shared import Shared
 
         shared = Shared()
@@ -149,8 +149,9 @@ def _serve(command: dict[str, Any], emit: Any, stop: threading.Event, shared: An
     from sequifier.config.train import TrainConfig
     from sequifier.errors import SequifierError
     from sequifier.model.device import FullDeviceError
-    from sequifier.prepare import find_device, score
+    from sequifier.prepare import find_device
     from sequifier.run import run
+    from sequifier.score import score
     from sequifier.training.limits import Limits
     from sequifier.training.memory import is_out_of_memory
 

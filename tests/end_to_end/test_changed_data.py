@@ -18,8 +18,8 @@ from sequifier.config.loading.load import load
 from sequifier.config.search import SearchConfig
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, RunError, SequifierError
-from sequifier.prepare import score
 from sequifier.run import run
+from sequifier.score import score
 from sequifier.training.shared import Shared
 from tests.support.command_line import sequifier
 from tests.support.quiet import quiet

@@ -21,7 +21,8 @@ from sequifier.config.loading.load import load
 from sequifier.config.train import TrainConfig
 from sequifier.errors import ConfigError, DataError, ModelError
 from sequifier.metrics.ordering import Ordering
-from sequifier.prepare import prepare, score
+from sequifier.prepare import prepare
+from sequifier.score import score
 from sequifier.search.optimizer_steps import StepCounter
 from sequifier.training.shared import Shared
 from tests.support.cases import label_config, preprocess_cases

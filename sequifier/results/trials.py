@@ -16,6 +16,7 @@ from sequifier.artifacts.ledger import FAILED
 from sequifier.config.catalogue.metric_names import ORDERING_METRICS
 from sequifier.config.identity import default_values
 from sequifier.config.search_sections import LINKED
+from sequifier.percent import loss_text
 from sequifier.results.settings import DERIVED, Setting, varied_names
 
 Key = TypeVar("Key", bound=Hashable)
@@ -237,7 +238,7 @@ class Table:
         return (
             f"The test split has no value of {self.metric}"
             + (", which compares sequences of different classes" if of_classes else "")
-            + (f"; the loss of run {self.test.get('run')} there is {loss:.4f}." if loss is not None else ".")
+            + (f"; the loss of run {self.test.get('run')} there is {loss_text(loss)}." if loss is not None else ".")
         )
 
     @property

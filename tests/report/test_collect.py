@@ -170,6 +170,8 @@ def test_a_test_split_without_a_value_of_the_metric_is_named(tmp_path: Path) -> 
         "there is 0.5084."
     )
     assert tested.test_without_value == expected
+    small = replace(tested, test={"run": 3, "metrics": {"val_loss": 0.000508361}})
+    assert small.test_without_value.endswith("the loss of run 3 there is 0.0005084.")
     assert replace(tested, metric="val_loss").test_without_value == ""
     unscored = analyse([replace(table, test={"run": 3, "metrics": {}})])
     (finding,) = (each for each in findings(unscored) if each.kind == "over-tuning")

@@ -109,18 +109,14 @@ def command(
     def read(names: tuple[str, ...], with_latest: bool) -> "Report":
         return api.read_report(names, latest=with_latest, metric=metric, direction=direction, fanova=fanova)
 
+    says: Callable[[str], None] = lambda text: echo(text, err=as_json)  # noqa: E731
     if export_optuna is not None or tensorboard is not None or mlflow is not None:
         report = read(searches, latest)
         if export_optuna is not None:
             for table in report.tables:
                 trials = api.export_optuna(str(table.folder), export_optuna, metric=metric, direction=direction)
-                echo(f"{counted(trials, 'trial')} written to {export_optuna}", err=as_json)
-        if tensorboard is not None:
-            said = f"{counted(report.write_tensorboard(tensorboard), 'run')} written to {tensorboard}"
-            echo(f"{said}, to see them: tensorboard --logdir {tensorboard}", err=as_json)
-        if mlflow is not None:
-            said, store = f"{counted(report.write_mlflow(mlflow), 'run')} written to {mlflow}", mlflow / "mlflow.db"
-            echo(f"{said}, to see them: mlflow ui --backend-store-uri sqlite:///{store}", err=as_json)
+                says(f"{counted(trials, 'trial')} written to {export_optuna}")
+        _export(report, tensorboard, mlflow, says)
         if not single:
             return
     if log_of is not None:
@@ -138,7 +134,23 @@ def command(
         echo(report.json())
     else:
         report.print_summary(out, all_metrics=all_metrics)
-    says: Callable[[str], None] = lambda text: echo(text, err=as_json)  # noqa: E731
+    _write(report, html, best, following, says)
+
+
+def _export(report: "Report", tensorboard: Path | None, mlflow: Path | None, says: Callable[[str], None]) -> None:
+    """Write the files of trackers that were requested."""
+    if tensorboard is not None:
+        written = f"{counted(report.write_tensorboard(tensorboard), 'run')} written to {tensorboard}"
+        says(f"{written}, to see them: tensorboard --logdir {tensorboard}")
+    if mlflow is not None:
+        written, store = f"{counted(report.write_mlflow(mlflow), 'run')} written to {mlflow}", mlflow / "mlflow.db"
+        says(f"{written}, to see them: mlflow ui --backend-store-uri sqlite:///{store}")
+
+
+def _write(
+    report: "Report", html: Path | None, best: Path | None, following: Path | None, says: Callable[[str], None]
+) -> None:
+    """Write the page and the configs that were requested."""
     if html is not None:
         report.write_html(html, command=command_line(*sys.argv[1:]))
         says(f"\nreport: {html}")

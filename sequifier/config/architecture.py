@@ -202,25 +202,10 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         ConfigError: columns that the data lacks, widths that do not fit them, names that would collide in an
             exported model. All at once.
     """
-    spec = config.model_spec
-    problems = [
-        Problem(key, f"column `{column}` is not in the preprocessed data", fix=did_you_mean(column, metadata.columns))
-        for key, columns in (("input_columns", config.input_columns or ()), ("target_columns", config.target_columns))
-        for column in columns
-        if column not in metadata.columns
-    ]
-    problems += [
-        Problem(
-            "input_columns",
-            f"`{column}` is not known before its sequence has ended, so it may only be a target",
-            fix="leave it out of input_columns",
-        )
-        for column in config.input_columns or ()
-        if column in metadata.columns and column not in metadata.input_columns
-    ]
-    if problems:
+    if problems := [*_column_problems(config, metadata)]:
         raise ConfigError(problems)
 
+    spec = config.model_spec
     inputs = config.input_columns or metadata.input_columns
     categorical = [column for column in inputs if metadata.kind(column) == "categorical"]
     real = [column for column in inputs if metadata.kind(column) == "real"]
@@ -241,22 +226,7 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
     of_widths = [*_width_problems(spec, [*categorical, *real])]
     problems += of_widths or _tie_problems(spec, [*categorical, *real], targets)
     problems += _normalization_problems(config, real, targets, metadata)
-    outputs = [name for target in targets for name in target.output_names]
-    if config.export_end_to_end:
-        outputs += [name for target in targets for name in target.end_to_end_names]
-    if config.export_top_k is not None:
-        outputs += [name for target in targets if target.kind == "categorical" for name in target.top_names]
-        problems += _top_problems(config, config.export_top_k, inputs, targets)
-    problems += _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
-    problems += _future_name_problems(config.known_future, [*inputs, *outputs])
-    if config.export_with_dropout and DROPOUT_RATIO in inputs:
-        problems.append(
-            Problem(
-                "input_columns",
-                f"input column `{DROPOUT_RATIO}` has the name of an input that a model exported with dropout has",
-                fix="rename the column in the raw data and preprocess again, or leave out export_with_dropout",
-            )
-        )
+    problems += _export_problems(config, inputs, targets)
     if spec.prediction_length > seq_length:
         problems.append(
             Problem("model_spec.prediction_length", f"{spec.prediction_length} exceeds seq_length: {seq_length}")
@@ -288,6 +258,37 @@ def architecture(config: TrainConfig, metadata: Schema) -> Architecture:
         horizon=config.prediction_horizon,
         known_future=tuple(config.known_future),
     )
+
+
+def _column_problems(config: TrainConfig, metadata: Schema) -> Iterable[Problem]:
+    of_keys = {"input_columns": config.input_columns or (), "target_columns": config.target_columns}
+    for key, columns in of_keys.items():
+        for column in columns:
+            if column not in metadata.columns:
+                fix = did_you_mean(column, metadata.columns)
+                yield Problem(key, f"column `{column}` is not in the preprocessed data", fix=fix)
+    for column in config.input_columns or ():
+        if column in metadata.columns and column not in metadata.input_columns:
+            what = f"`{column}` is not known before its sequence has ended, so it may only be a target"
+            yield Problem("input_columns", what, fix="leave it out of input_columns")
+
+
+def _export_problems(config: TrainConfig, inputs: Sequence[str], targets: Sequence[Target]) -> Iterable[Problem]:
+    """Yield names of columns that would collide in an exported model, and what it could not return."""
+    outputs = [name for target in targets for name in target.output_names]
+    if config.export_end_to_end:
+        outputs += [name for target in targets for name in target.end_to_end_names]
+    if config.export_top_k is not None:
+        outputs += [name for target in targets if target.kind == "categorical" for name in target.top_names]
+        yield from _top_problems(config, config.export_top_k, inputs, targets)
+    yield from _name_problems(inputs, outputs + [EMBEDDING] * config.export_embedding_model)
+    yield from _future_name_problems(config.known_future, [*inputs, *outputs])
+    if config.export_with_dropout and DROPOUT_RATIO in inputs:
+        yield Problem(
+            "input_columns",
+            f"input column `{DROPOUT_RATIO}` has the name of an input that a model exported with dropout has",
+            fix="rename the column in the raw data and preprocess again, or leave out export_with_dropout",
+        )
 
 
 def automatic_widths(n_columns: int, total: int) -> tuple[int, ...]:

@@ -318,10 +318,8 @@ class SamplerSearchConfig(ProjectConfig):
         lengths = set()
         if self.search_strategy == "grid" and (left_out := set(self.sampler_types) - set(self.parameter_ranges)):
             names = ", ".join(sampler for sampler in self.sampler_types if sampler in left_out)
-            message = (
-                f"has no values of {names}, and grid cannot list default ranges; give lists, or use search_strategy "
-            )
-            yield problem(("parameter_ranges",), message + "random")
+            message = f"has no values of {names}, and grid cannot list default ranges; give lists, or use "
+            yield problem(("parameter_ranges",), f"{message}search_strategy random")
         for sampler in self.sampler_types:
             place = ("parameter_ranges", sampler)
             ranges = self.ranges_of(sampler)

@@ -144,7 +144,7 @@ def _on_cpu(
 
 
 def _without_effect(config: SearchConfig) -> list[str]:
-    """What `execution` says without any effect here, for the plan."""
+    """Notes for the plan on fields of `execution` that have no effect on one machine."""
     execution = config.execution
     changed = [name for name in _OF_A_CLUSTER if getattr(execution, name) != type(execution).model_fields[name].default]
     return [f"execution.{name} has no effect: engine is local" for name in changed]

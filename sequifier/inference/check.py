@@ -233,24 +233,30 @@ def _problems_of_kind(config: InferConfig, file: ModelFile, *, is_onnx: bool) ->
             "infer_with_dropout: this model was trained without dropout",
             "train with training_spec.dropout above 0, or leave infer_with_dropout out",
         )
+    if config.autoregression:
+        yield from _problems_of_generation(config, file)
+
+
+def _problems_of_generation(config: InferConfig, file: ModelFile) -> Iterator[tuple[str, str]]:
+    """Yield why a model cannot generate events, each with the fix."""
     if config.until_end and not file.end_ids.keys() & {target.name for target in file.architecture.targets}:
         yield (
             "autoregression_extra_steps: until_end: the model does not predict where a sequence ends",
             "preprocess with end_event and train with one of its columns as a target, or set a number of events",
         )
-    if config.autoregression and file.architecture.horizon > 1:
+    if file.architecture.horizon > 1:
         yield (
             f"autoregression: the model forecasts {file.architecture.horizon} steps at once (prediction_horizon)",
             "leave autoregression out; to generate events one by one, train with prediction_horizon: 1",
         )
     labels = [target.name for target in file.architecture.targets if target.of_sequence]
-    if config.autoregression and labels:
+    if labels:
         yield (
             f"autoregression: the model predicts {', '.join(labels)} of whole sequences, which is not generated",
             "use a model whose targets are those of events",
         )
     missing = [name for name in file.not_generated if name not in file.clocked]
-    if config.autoregression and missing:
+    if missing:
         gap = DerivedColumn(POSITION, "gap").name
         of_time = gap in file.time.derived and any(name in file.time.derived for name in missing)
         yield (

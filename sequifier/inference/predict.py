@@ -1,7 +1,7 @@
 """Inference: from events to tables of predictions or embeddings, for one model after another."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,12 +94,9 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
         n_sequences = n_unended = 0
         elsewhere: list[tuple[str, str]] = []
         for shard, events in reader.parts():
-            if job.request.embedding:  # END is no event of which there is an embedding
-                events = without_ends(events, ends_with_end(events, job.source.end_ids))
-            elif job.source.is_raw and job.request.known_future and job.source.future is None:
-                events = with_steps_to_come(events, job.file)
-            elif job.source.future is not None:
+            if job.source.future is not None and not job.request.embedding:
                 elsewhere += planned_elsewhere(events, job.file)
+            events = _readable(events, job)
             outputs.begin(shard, events)
             for chunk in _chunks(model, events, config, job, n_sequences):
                 outputs.add(chunk)
@@ -110,15 +107,7 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
                     outputs.add_ends(chunk)
             n_sequences += len(events.sequence_ids)
         if outputs.n_rows == 0:
-            raise DataError(
-                "no event has another one before it, so there is nothing to predict from"
-                if job.request.horizon == 1
-                else f"no event has {job.request.horizon} events after it, so there is no origin to forecast from",
-                where=str(job.source.path),
-                fix="give events of sequences with two events or more"
-                if job.request.horizon == 1
-                else "give longer sequences, or raw events with read_format: raw, to forecast beyond their end",
-            )
+            raise _nothing_to_predict(job)
         evaluation = outputs.finish()
         claim(job.name, job.path, job.source.path, config.root)
         if evaluation:
@@ -135,21 +124,53 @@ def _infer(config: InferConfig, job: Job, reader: Reader, log: Log) -> Inference
     unknown = {column: count for column, count in reader.unknown.items() if count}
     result = Inference(predictions, probabilities, top, evaluation, outputs.n_rows, unknown, table)
     _report(result, config, job, reader, log)
-    if outputs.n_irregular:
-        log(
-            f"note: {outputs.n_irregular:,} of {n_sequences:,} sequences have no regular frequency: what is forecast "
-            f"beyond their end has a number ({STEP}) and no position"
+    for line in _notes(config, job, n_sequences, outputs.n_irregular, n_unended, elsewhere):
+        log(f"note: {line}")
+    return result
+
+
+def _readable(events: Events, job: Job) -> Events:
+    """Return a part of the events as a model reads it: with steps to come that it knows, or without END."""
+    if job.request.embedding:  # END is no event of which there is an embedding
+        return without_ends(events, ends_with_end(events, job.source.end_ids))
+    if job.source.is_raw and job.request.known_future and job.source.future is None:
+        return with_steps_to_come(events, job.file)
+    return events
+
+
+def _nothing_to_predict(job: Job) -> DataError:
+    if job.request.horizon == 1:
+        what = "no event has another one before it, so there is nothing to predict from"
+        fix = "give events of sequences with two events or more"
+    else:
+        what = f"no event has {job.request.horizon} events after it, so there is no origin to forecast from"
+        fix = "give longer sequences, or raw events with read_format: raw, to forecast beyond their end"
+    return DataError(what, where=str(job.source.path), fix=fix)
+
+
+def _notes(
+    config: InferConfig,
+    job: Job,
+    n_sequences: int,
+    n_irregular: int,
+    n_unended: int,
+    elsewhere: Sequence[tuple[str, str]],
+) -> Iterator[str]:
+    """Yield what is unusual: sequences that are irregular, that are planned `elsewhere`, and that have no END."""
+    if n_irregular:
+        yield (
+            f"{n_irregular:,} of {n_sequences:,} sequences have no regular frequency: what is forecast beyond their "
+            f"end has a number ({STEP}) and no position"
         )
     if elsewhere:
         more = f" (and {len(elsewhere) - 1:,} more)" if len(elsewhere) > 1 else ""
         name, twice = elsewhere[0]
-        log(
-            f"note: sequence `{name}`{more} has other steps to come in {job.source.future} than the frequency of its "
-            f"events says: {twice or 'is a row missing there?'}"
+        yield (
+            f"sequence `{name}`{more} has other steps to come in {job.source.future} than the frequency of its events "
+            f"says: {twice or 'is a row missing there?'}"
         )
     if config.until_end and n_unended:
-        log(f"note: {n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)")
-    return result
+        yield f"{n_unended:,} of {n_sequences:,} sequences had no END by then (until_end_limit)"
 
 
 def shown_metrics(metrics: Mapping[str, float]) -> str:

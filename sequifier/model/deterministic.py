@@ -15,8 +15,8 @@ def fix_workspaces() -> None:
 def use_deterministic_algorithms(is_required: bool) -> None:
     """Use deterministic algorithms only, or any.
 
-    torch.use_deterministic_algorithms says it to the compiler too, and loads that for it (a second in each process).
-    `Transformer.compile_blocks` says it where the compiler is used.
+    torch.use_deterministic_algorithms would also set this in the compiler, and load that (a second in each process).
+    `Transformer.compile_blocks` sets it where the compiler is used.
     """
     import torch
 

@@ -118,45 +118,64 @@ def agree(
         DataError: Parquet files disagree, or values do not fit the declared type.
         NeedsAllValues: the first rows do not determine a type.
     """
-    agreed: dict[str, ParsedColumn] = {}
-    is_text_format = TABLE_FORMATS[source.format].is_text
-    texts: list[str] = []
-    if not is_text_format:
+    is_text = TABLE_FORMATS[source.format].is_text
+    if not is_text:
         schemas = _of_values(source, schemas, columns)
+    types: dict[str, pl.DataType] = {}
     for column in columns:
-        dtypes = dict(zip(source.files, (schema[column] for schema in schemas), strict=True))
-        dtype = _common(column, dtypes, declared.get(column), is_text=is_text_format, is_key=column in keys)
-        if is_text_format and known.numbers.get(column, PLAIN) != PLAIN:
-            dtype = pl.String()  # 1.234 may be a thousand
+        found = dict(zip(source.files, (schema[column] for schema in schemas), strict=True))
+        types[column] = _common(column, found, declared.get(column), is_text=is_text, is_key=column in keys)
+        may_be_thousands = known.numbers.get(column, PLAIN) != PLAIN  # 1.234
+        may_be_names = column == keys[0] and types[column] == pl.Float64()  # 1.0 is the integer 1, and 1e5 a name
+        if is_text and (may_be_thousands or may_be_names):
             if is_sample:
                 raise NeedsAllValues
-        if is_text_format and column == keys[0] and dtype == pl.Float64():
-            dtype = pl.String()  # 1.0 is the integer 1, and 1e5 a name
-            if is_sample:
-                raise NeedsAllValues
-        agreed[column] = ParsedColumn(dtype, dtype)
-        is_inspected = is_text_format or column == keys[1] or declared.get(column) in (*NUMBER_TYPES, "Boolean")
-        if dtype == pl.String and is_inspected and declared.get(column) != "String":
-            texts.append(column)
-            kinds = {raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}
-            if is_sample and (len(kinds) > 1 or declared.get(column, "categorical") != "categorical"):
-                raise NeedsAllValues
-    # Integers may be codes with leading zeros, which are kept. Positions are integers with or without them.
-    integers = [column for column in columns if column != keys[1] and column not in declared and is_text_format]
-    integers = [column for column in integers if agreed[column].dtype == pl.Int64()]
+            types[column] = pl.String()
+
+    def may_be_values(column: str) -> bool:
+        """Whether text may stand for numbers, booleans or dates."""
+        name = declared.get(column)
+        return name != "String" and (is_text or column == keys[1] or name in (*NUMBER_TYPES, "Boolean"))
+
+    def may_be_codes(column: str) -> bool:
+        """Whether integers may have leading zeros, which are kept; positions are integers with or without them."""
+        return is_text and column != keys[1] and column not in declared
+
+    texts = [column for column, dtype in types.items() if dtype == pl.String and may_be_values(column)]
+    integers = [column for column, dtype in types.items() if dtype == pl.Int64() and may_be_codes(column)]
+    agreed = {column: ParsedColumn(dtype, dtype) for column, dtype in types.items()}
+    if not is_sample:
+        return agreed | _inspected(source, texts, integers, keys=keys, declared=declared, known=known)
+    for column in texts:
+        kinds = {raw_kind(schema[column]) for schema in schemas} - {"nothing but nulls"}
+        if len(kinds) > 1 or declared.get(column, "categorical") != "categorical":
+            raise NeedsAllValues
+    _check_zeros({source.stored(file): source.scan(file) for file in source.files}, integers)
+    return agreed
+
+
+def _inspected(
+    source: Source,
+    texts: Sequence[str],
+    integers: Sequence[str],
+    *,
+    keys: Sequence[str],
+    declared: Mapping[str, TypeName],
+    known: StoredFormats,
+) -> dict[str, ParsedColumn]:
+    """Return how columns of text are read, and integers of which some have leading zeros, by all their values."""
+    if not texts and not integers:
+        return {}
     unchanged = {file: source.scan(file) for file in source.files}
-    if is_sample:
-        _check_zeros({source.stored(file): rows for file, rows in unchanged.items()}, integers)
-        return agreed
-    if texts or integers:
-        rows = pl.concat(rows.select(pl.col(*texts, *integers).cast(pl.String)) for rows in unchanged.values())
-        padded = count_columns(rows, integers, lambda text: {"padded": text.str.contains(PADDED).sum()})
-        texts += [column for column in integers if padded[column]["padded"]]
-        numeric = frozenset(column for column in texts if column == keys[1] or declared.get(column) in NUMBER_TYPES)
-        for column, found in inspect_numbers(rows, texts, declared=numeric, known=known.numbers).items():
-            text = TextColumn(column, found, unchanged, declared.get(column), is_key=column in keys)
-            as_key = {keys[0]: text.as_sequence, keys[1]: text.as_position}
-            agreed[column] = as_key.get(column, text.as_feature)()
+    rows = pl.concat(rows.select(pl.col(*texts, *integers).cast(pl.String)) for rows in unchanged.values())
+    padded = count_columns(rows, integers, lambda text: {"padded": text.str.contains(PADDED).sum()})
+    texts = [*texts, *(column for column in integers if padded[column]["padded"])]
+    numeric = frozenset(column for column in texts if column == keys[1] or declared.get(column) in NUMBER_TYPES)
+    agreed: dict[str, ParsedColumn] = {}
+    for column, found in inspect_numbers(rows, texts, declared=numeric, known=known.numbers).items():
+        text = TextColumn(column, found, unchanged, declared.get(column), is_key=column in keys)
+        as_key = {keys[0]: text.as_sequence, keys[1]: text.as_position}
+        agreed[column] = as_key.get(column, text.as_feature)()
     return agreed
 
 

@@ -1,6 +1,7 @@
 """Encoded events of a table or of texts, in parts of whole sequences, with the splits that they belong to."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -155,10 +156,7 @@ def _read(
     memory_bytes: int,
     log: Log,
 ) -> tuple[Table, list[Part], tuple[str, ...]]:
-    """Return sorted and checked parts, and the columns of whole sequences.
-
-    CSV types come from the first rows if possible, otherwise from all rows.
-    """
+    """Return the table, sorted and checked parts, and the columns of whole sequences."""
     selected = config.selected_columns
     if selected is None and stored:
         selected = stored.columns
@@ -174,32 +172,48 @@ def _read(
         declared = {column: name for column, name in declared.items() if column not in elsewhere}
     if stored:
         declared = {column: name for column, name in declared.items() if column in (selected or ())}
-    for sample_rows in (SAMPLE_ROWS, None) if TABLE_FORMATS[source.format].is_text else (None,):
-        try:
-            table = open_table(source, of_events, declared, selected, sample_rows=sample_rows, known=known)
-            if attributes is not None:
-                table = with_sequence_table(table, attributes, config)
-            check_settings(config, table.types, str(source.path), table.notes, table.time.derived)
-            if not table.is_sample:
-                _log_notes(table, log)
-            parts = prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
-        except NeedsAllValues:
-            assert sample_rows is not None, "all values have been inspected"
-        except (pl.exceptions.PolarsError, OSError) as error:
-            if sample_rows is None:
-                raise unreadable(source, error) from error
-        else:
-            break
+
+    def prepared(sample_rows: int | None) -> tuple[Table, list[Part]]:
+        table = open_table(source, of_events, declared, selected, sample_rows=sample_rows, known=known)
+        if attributes is not None:
+            table = with_sequence_table(table, attributes, config)
+        check_settings(config, table.types, str(source.path), table.notes, table.time.derived)
+        if not table.is_sample:
+            _log_notes(table, log)
+        return table, prepare_parts(table, config, folder / f"sample-{sample_rows}", memory_bytes)
+
+    table, parts = _of_sample_or_all(source, prepared)
     if table.is_sample:
         _log_notes(table, log)
     check_sequence_columns(parts, of_events.sequence_columns or (), config)
+    _log_size(source, table, parts, log)
+    return table, parts, (*(of_events.sequence_columns or ()), *elsewhere)
+
+
+def _of_sample_or_all(
+    source: Source, prepared: Callable[[int | None], tuple[Table, list[Part]]]
+) -> tuple[Table, list[Part]]:
+    """Prepare with types from the first rows of text files where these determine them, otherwise from all rows.
+
+    Raises:
+        DataError: a file is damaged, or has another format.
+    """
+    if TABLE_FORMATS[source.format].is_text:
+        with suppress(NeedsAllValues, pl.exceptions.PolarsError, OSError):  # a damaged file fails again below
+            return prepared(SAMPLE_ROWS)
+    try:
+        return prepared(None)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(source, error) from error
+
+
+def _log_size(source: Source, table: Table, parts: Sequence[Part], log: Log) -> None:
     if n_dropped := sum(part.n_dropped for part in parts):
         log(f"{counted(n_dropped, 'row')} left out: identical to an earlier row in every column")
     n_rows = sum(int(part.offsets[-1]) - part.has_start * len(part.sequence_ids) for part in parts)
     n_sequences = sum(len(part.sequence_ids) for part in parts)
     of = f"{counted(n_rows, 'row')} of {counted(n_sequences, 'sequence')}"
     log(f"{source.path}: {of}, {counted(len(table.types), 'column')}")
-    return table, parts, (*(of_events.sequence_columns or ()), *elsewhere)
 
 
 def _by_sequence(table: Table, config: PreprocessConfig, sequence_columns: Sequence[str]) -> tuple[str, ...]:

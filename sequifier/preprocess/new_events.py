@@ -82,46 +82,58 @@ def encode_new_events(
     if columns == (CHAR,) and _is_text(path):
         yield from _encode_texts(path, encoding, file, memory_bytes)
         return
-    time, form = file.time.only(columns).of_new_events, file.reading.table
-    config = _config_of(path, file, time, sequence_table, project_root)
-    source = _source_of(config, form, [column for column in columns if column not in time.derived])
+    time = file.time.only(columns).of_new_events
     declared: dict[str, TypeName] = {column: name for column, name in types.items() if column not in time.derived}
+    config = _config_of(path, file, time, sequence_table, project_root)
+    source = _source_of(config, file.reading.table, [*declared])
     try:
-        known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates, file.time.date_formats)
-        attributes = read_sequence_table(config, declared, file.sequence_columns, known)
-        elsewhere = {} if attributes is None else attributes.types
-        of_events = {column: name for column, name in declared.items() if column not in elsewhere}
-        of_sequences = [column for column in file.sequence_columns if column in of_events]
-        with TemporaryDirectory(prefix="sequifier-") as folder:
-            table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
-            if attributes is not None:
-                table = with_sequence_table(table, attributes, config, may_have_others=True)
-            keys = file.data["sequence_column"], file.data["position_column"]
-            problems = ValueProblems(*keys, config.time_zone, is_preprocess=False)
-            ahead = None if future is None else _future_rows(future, file, config, declared, known, Path(folder), fills)
-            for rows in read_parts(table, config, Path(folder), memory_bytes):
-                if ahead is not None:
-                    rows = ahead.behind(distinct(rows))  # the steps to come have no hash
-                end_event = [column for column in file.end_ids if column in types]
-                part = prepare(
-                    rows,
-                    table.types,
-                    fills,
-                    file.reading.transforms,
-                    problems,
-                    table.time,
-                    end_event,
-                    file.sequence_columns,
-                    form,
-                )
-                problems.raise_any(
-                    f"{source.path} and {ahead.path}" if ahead and ahead.rows is not None else str(source.path)
-                )
-                check_sequence_columns([part], of_sequences, config)
-                n_past = None if ahead is None else np.diff(part.offsets) - ahead.horizon
-                yield encoding.encode_part(part, n_past)
+        yield from _encode_table(source, config, file, future, declared, fills, encoding, memory_bytes)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise unreadable(source, error) from error
+
+
+def _encode_table(
+    source: Source,
+    config: PreprocessConfig,
+    file: ModelFile,
+    future: Path | None,
+    declared: Mapping[str, TypeName],
+    fills: Mapping[str, FillNull],
+    encoding: Encoding,
+    memory_bytes: int,
+) -> Iterator[Events]:
+    """Encode a table of events, with the steps to come behind them; `declared` are the types of its columns."""
+    known = stored_formats(file.statistics, file.reading.numbers, file.reading.dates, file.time.date_formats)
+    attributes = read_sequence_table(config, declared, file.sequence_columns, known)
+    elsewhere = {} if attributes is None else attributes.types
+    of_events = {column: name for column, name in declared.items() if column not in elsewhere}
+    of_sequences = [column for column in file.sequence_columns if column in of_events]
+    with TemporaryDirectory(prefix="sequifier-") as folder:
+        table = _open(source.readable(Path(folder)), config, of_events, known, of_sequences)
+        if attributes is not None:
+            table = with_sequence_table(table, attributes, config, may_have_others=True)
+        keys = file.data["sequence_column"], file.data["position_column"]
+        problems = ValueProblems(*keys, config.time_zone, is_preprocess=False)
+        ahead = None if future is None else _future_rows(future, file, config, declared, known, Path(folder), fills)
+        where = f"{source.path} and {ahead.path}" if ahead and ahead.rows is not None else str(source.path)
+        for rows in read_parts(table, config, Path(folder), memory_bytes):
+            if ahead is not None:
+                rows = ahead.behind(distinct(rows))  # the steps to come have no hash
+            part = prepare(
+                rows,
+                table.types,
+                fills,
+                file.reading.transforms,
+                problems,
+                table.time,
+                [column for column in file.end_ids if column in file.architecture.input_columns],
+                file.sequence_columns,
+                file.reading.table,
+            )
+            problems.raise_any(where)
+            check_sequence_columns([part], of_sequences, config)
+            n_past = None if ahead is None else np.diff(part.offsets) - ahead.horizon
+            yield encoding.encode_part(part, n_past)
 
 
 def _encoding_of(file: ModelFile, types: Mapping[str, StoredType]) -> Encoding:

@@ -5,7 +5,7 @@ currency, a percent sign, groups of three digits, and a decimal point or comma. 
 whether `1,234` is 1234 or 1.234. Where they do not decide it, nothing is guessed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -208,22 +208,24 @@ def _style(counts: Mapping[str, Any], known: NumberStyle | None) -> _Found:
     fitting = [style for i, style in enumerate(_STYLES) if counts[f"{what} {i}"] == best[what]]
     unit = {"percent": what == "percent", "currency": counts["min currency"] or ""}
     is_whole = {style.decimal for style in fitting if style.thousands == fitting[-1].thousands} == {".", ","}
-    stored = [
-        style for style in fitting if known and (style.thousands, style.decimal) == (known.thousands, known.decimal)
-    ]
-    if stored:
-        return _Found(stored[0].model_copy(update=unit), best[what], (stored[0],), is_whole)
-    # Formats that differ only in signs that no value has give the same numbers: keep the simplest.
-    without_groups = {style.decimal for style in fitting if not style.thousands}
-    fitting = [style for style in fitting if not style.thousands or style.decimal not in without_groups]
-    with_point = {style.thousands for style in fitting if style.decimal == "."}
-    fitting = [style for style in fitting if style.decimal == "." or style.thousands not in with_point]
+    for style in fitting:
+        if known and (style.thousands, style.decimal) == (known.thousands, known.decimal):
+            return _Found(style.model_copy(update=unit), best[what], (style,), is_whole)
+    fitting = _simplest(fitting)
     if fitting[0] == PLAIN and not any(unit.values()):
         fitting = fitting[:1]  # 1.234 is a plain number
     elif len(fitting) > 1 and (unit["currency"] or _has_round_thousands(counts, what, best[what])):
         fitting = [style for style in fitting if style.thousands]
     fits = tuple(style.model_copy(update=unit) for style in fitting)
     return _Found(fits[0], best[what], fits, is_whole)
+
+
+def _simplest(fitting: Sequence[NumberStyle]) -> list[NumberStyle]:
+    """Return formats without those that differ from others only in signs that no value has: the numbers are equal."""
+    without_groups = {style.decimal for style in fitting if not style.thousands}
+    fitting = [style for style in fitting if not style.thousands or style.decimal not in without_groups]
+    with_point = {style.thousands for style in fitting if style.decimal == "."}
+    return [style for style in fitting if style.decimal == "." or style.thousands not in with_point]
 
 
 def _has_round_thousands(counts: Mapping[str, Any], what: str, n: int) -> bool:

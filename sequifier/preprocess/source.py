@@ -198,7 +198,7 @@ def _named_format(file: Path, format: RawFormat) -> RawFormat:
         return found
     suffix = ending(file)
     named = next((name for name, suffixes in _SUFFIXES.items() if suffix in suffixes), format)
-    lacks_mark = named in TABLE_FORMATS and TABLE_FORMATS[named].begins_with
+    lacks_mark = named in TABLE_FORMATS and bool(TABLE_FORMATS[named].begins_with)
     # A file of text may have any ending.
     return format if lacks_mark and format in TABLE_FORMATS and TABLE_FORMATS[format].is_text else named
 

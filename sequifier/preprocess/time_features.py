@@ -71,35 +71,29 @@ def check_dates(rules: TimeRules, position_type: PositionType, config: Preproces
     Raises:
         DataError: they are numbers, or dates without a time of day under a time zone, or the unit is not theirs.
     """
-    # The rules of a model or of stored metadata are not the user's to change.
-    of_training = (
-        "" if config.metadata_config_path is None else f"write `{config.position_name}` as in the training data"
-    )
+    position = f"`{config.position_name}`"
+
+    def refused(field: str, what: str, fix: str) -> DataError:
+        if config.metadata_config_path is None:
+            return DataError(what, where=field, fix=fix)
+        # The rules of a model or of stored metadata are not the user's to change.
+        return DataError(what, where=config.data_path, fix=f"write {position} as in the training data")
+
     is_number, kind = position_type in NUMBERS, "integers" if position_type == "Int64" else "numbers"
     if is_number and (why := _why_dates(rules, are_integers=position_type == "Int64")):
         fix = "set position_column to a column of dates, or name one in time_features: {COLUMN: [gap, hour]}"
         if why == _ALWAYS_DATES:
             fix += "; if the integers are times, set time_unit: none, or another unit that they are in"
-        raise DataError(
-            f"time_features: {why}, but the positions (`{config.position_name}`) are {kind}",
-            where=config.data_path if of_training else "time_features",
-            fix=of_training or fix,
-        )
+        raise refused("time_features", f"time_features: {why}, but the positions ({position}) are {kind}", fix)
     if rules.time_unit == "none" and (not is_number or rules.date_columns):
         dated = "the positions" if not is_number else ", ".join(rules.date_columns)
-        raise DataError(
-            f"time_unit is none, which is for positions that are numbers, but {dated} are dates",
-            where=config.data_path if of_training else "time_unit",
-            fix=of_training or "write seconds, minutes, hours or days",
-        )
+        what = f"time_unit is none, which is for positions that are numbers, but {dated} are dates"
+        raise refused("time_unit", what, "write seconds, minutes, hours or days")
     has_no_dates = is_number and not rules.date_columns
     if rules.time_zone is not None and (has_no_dates or position_type == "Date"):
         kind = kind if is_number else "dates without a time of day"
-        raise DataError(
-            f"time_zone is {rules.time_zone}, but the positions (`{config.position_name}`) are {kind}",
-            where=config.data_path if of_training else "time_zone",
-            fix=of_training or "leave it out, or set position_column to a column of datetimes",
-        )
+        what = f"time_zone is {rules.time_zone}, but the positions ({position}) are {kind}"
+        raise refused("time_zone", what, "leave it out, or set position_column to a column of datetimes")
 
 
 def _why_dates(rules: TimeRules, *, are_integers: bool) -> str:

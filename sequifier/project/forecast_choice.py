@@ -105,8 +105,8 @@ def may_be_planned(columns: Sequence[str]) -> list[str]:
 def known_text(planned: Sequence[str]) -> str:
     """Return what the forecast of a step may read of that step; `planned` are the names of columns that may be known.
 
-    It is no proposal: a column that is measured later would make validation better than any later forecast. And the
-    hour of the event that is predicted from says the hour of each step of a regular series.
+    It is no proposal: a column that is measured later would make validation better than any later forecast. And in a
+    regular series the hour of the last event determines the hour of each step.
     """
     examples = f"perhaps {', '.join(planned)}" if planned else "such as a price"
     return (

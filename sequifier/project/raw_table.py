@@ -4,7 +4,7 @@ CSV files are read as text; `inspect_columns.py` decides on the types of their c
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,8 +93,8 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
     """
     import polars as pl
 
-    from sequifier.preprocess.csv_file import check_csv, check_names
-    from sequifier.preprocess.source import Source, check_is_raw
+    from sequifier.preprocess.csv_file import check_csv
+    from sequifier.preprocess.source import Source
     from sequifier.preprocess.table_formats import TABLE_FORMATS
     from sequifier.preprocess.user_items import recognise
 
@@ -128,15 +128,7 @@ def open_raw(path: Path, folder: Path, names: Sequence[str] = ()) -> RawTable:
     try:
         scans = [source.scan(file) for file in files]
         schemas = [scan.collect_schema() for scan in scans]
-        for file, schema in zip(files, schemas, strict=True):
-            if list(schema) != list(schemas[0]):
-                raise DataError(
-                    f"{file.name} has the columns {', '.join(schema)}, {files[0].name} has {', '.join(schemas[0])}",
-                    where=str(path),
-                    fix="give a folder whose files are parts of one table, or a single file",
-                )
-            check_names(file, [*schema])
-            check_is_raw(file, schema)
+        _check_columns(path, dict(zip(files, schemas, strict=True)))
         rows = pl.concat(scans, how="vertical_relaxed")
         columns = list(rows.collect_schema())
         if len(columns) > _WIDE and sum(file.stat().st_size for file in files) <= _HELD_BYTES:
@@ -207,6 +199,23 @@ def _check_text(file: Path) -> None:
             )
     if file.suffix.lower() != ".gz":  # the content is checked once it is unpacked
         check_is_text_table(file, shown=file)
+
+
+def _check_columns(path: Path, schemas: "Mapping[Path, pl.Schema]") -> None:
+    """Raise DataError for files that are not parts of one table, or not raw, and for names that cannot be used."""
+    from sequifier.preprocess.csv_file import check_names
+    from sequifier.preprocess.source import check_is_raw
+
+    first = next(iter(schemas))
+    for file, schema in schemas.items():
+        if list(schema) != list(schemas[first]):
+            raise DataError(
+                f"{file.name} has the columns {', '.join(schema)}, {first.name} has {', '.join(schemas[first])}",
+                where=str(path),
+                fix="give a folder whose files are parts of one table, or a single file",
+            )
+        check_names(file, [*schema])
+        check_is_raw(file, schema)
 
 
 def _check_header(path: Path, names: list[str], *, has_names: bool) -> None:

@@ -79,6 +79,5 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
     table = found.pop("table")
     table.pop("document")
     table["parameters"] = table.pop("settings")
-    baselines = plain(with_baselines((), analysis.table))
-    found |= {"baselines": baselines}
+    found["baselines"] = plain(with_baselines((), analysis.table))
     return {**{key: table.pop(key) for key in ("name", "kind", "metric", "direction")}, **found, "table": table}

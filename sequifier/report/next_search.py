@@ -1,13 +1,13 @@
 """The config of the next search: the fields of this one, narrowed to where the best quarter is (`narrowing.py`).
 
 A setting that certainly matters little is fixed at the value of the best run. Where the best runs stopped while still
-improving, epochs are doubled. The best run is tried first, and the best
-three are trained with further seeds when others are statistically indistinguishable from the best.
+improving, epochs are doubled. The best run is tried first, and the best three are trained with further seeds when
+others are statistically indistinguishable from the best.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -80,30 +80,41 @@ def _next_training(analysis: Analysis) -> dict[str, Any]:
 
 def _narrowed(document: Mapping[str, Any], analysis: Analysis, evidence: Evidence) -> dict[str, Any]:
     """Narrow the searched root fields and sections."""
-    settled = {each.parameter for each in unimportant(analysis.importances)}
-    only_winner = Evidence(evidence.ranked, evidence.ranked[:1])
     section_of = {field: section for section in SECTIONS for field in document.get(section) or {}}
     section_of |= {field: "" for field in SEARCHED_AT_ROOT if document.get(field) is not None}
     old = {field: document[section][field] if section else document[field] for field, section in section_of.items()}
-    found = dict(old)
     groups = [*LINKED.values(), *(tuple(fields) for fields in document.get("links") or [])]
-    for fields in groups:
-        varied = [name for name in fields if name in analysis.table.settings]
-        used = only_winner if varied and settled.issuperset(varied) else evidence
-        found |= narrow_group({name: old[name] for name in fields if name in old}, used)
     linked = {name for fields in groups for name in fields if n_values(old.get(name)) > 1}
-    ranges = {each.parameter: each for each in analysis.ranges}
-    for name, values in found.items():
-        if name not in linked or isinstance(values, Mapping):
-            used = only_winner if name in settled else evidence
-            found[name] = narrow_field(name, values, ranges.get(name), used, may_grow=name not in linked)
     accepted = dict(old)
-    for name, values in found.items():
+    for name, values in _proposed(old, groups, linked, analysis, evidence).items():
         trial = {**accepted, name: values}
         # A field that grew beyond its bound (a dropout below 0) keeps its old values.
         if name in linked or values == old[name] or _is_valid(document, _in_sections(document, section_of, trial)):
             accepted = trial
     return _in_sections(document, section_of, accepted)
+
+
+def _proposed(
+    old: Mapping[str, Any],
+    groups: Sequence[Sequence[str]],
+    linked: Collection[str],
+    analysis: Analysis,
+    evidence: Evidence,
+) -> dict[str, Any]:
+    """Return the narrowed values of fields, which may be beyond their bounds: linked fields together, others alone."""
+    settled = {each.parameter for each in unimportant(analysis.importances)}
+    only_winner = Evidence(evidence.ranked, evidence.ranked[:1])
+    found = dict(old)
+    for fields in groups:
+        varied = [name for name in fields if name in analysis.table.settings]
+        used = only_winner if varied and settled.issuperset(varied) else evidence
+        found |= narrow_group({name: old[name] for name in fields if name in old}, used)
+    ranges = {each.parameter: each for each in analysis.ranges}
+    for name, values in found.items():
+        if name not in linked or isinstance(values, Mapping):
+            used = only_winner if name in settled else evidence
+            found[name] = narrow_field(name, values, ranges.get(name), used, may_grow=name not in linked)
+    return found
 
 
 def _doubled(epochs: Any) -> Any:

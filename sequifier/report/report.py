@@ -53,6 +53,7 @@ class Report:
     @cached_property
     def rows(self) -> list[Configuration]:
         """The configurations from best to worst, then those without a result."""
+        # An analysis has ranked them already; without one, nothing else needs to be computed.
         return list(self.analysis.rows) if "analysis" in vars(self) else ranked(self.table)
 
     @cached_property

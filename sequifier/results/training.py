@@ -295,7 +295,7 @@ def read_curves(folder: Path, *more: str) -> dict[str, Curve]:
     names = [name for name in every if name.startswith("val_") and split_step(name)[1] is None]
     found = [entries.get(epoch, {}) for epoch in range(1, max(entries, default=0) + 1)]
     return {
-        # Of a large search that are hundreds of thousands of values: a call is made for the others only.
+        # A large search has hundreds of thousands of values: `finite` is called for few of them.
         name: tuple(
             value if type(value := entry.get(name)) is float and isfinite(value) else finite(value) for entry in found
         )

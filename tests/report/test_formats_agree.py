@@ -21,7 +21,7 @@ from sequifier.artifacts.sequence_losses import (
 )
 from sequifier.percent import loss_text, percent
 from sequifier.report.report import Report
-from sequifier.results.ranking import with_baselines
+from sequifier.results.ranking import Baseline, with_baselines
 from sequifier.results.read import read_search
 from sequifier.results.results_csv import write_results
 from sequifier.results.trials import Table
@@ -64,18 +64,15 @@ def test_every_format_has_the_same_rows_and_numbers(table: Table, tmp_path: Path
     report = Report([table])
     rows = with_baselines(report.rows, table)
     expected = [
-        (getattr(row.first, "number", None) if hasattr(row, "first") else None, row.value, row.standard_error)
-        for row in rows
+        (None if isinstance(row, Baseline) else row.first.number, row.value, row.standard_error) for row in rows
     ]
-    skills = [getattr(row, "skill", None) for row in rows]
+    skills = [None if isinstance(row, Baseline) else row.skill for row in rows]
 
     # JSON: configurations, and the baselines beside them.
     found = json.loads(report.json())
     runs = [(row["first"]["number"], row["value"], row["standard_error"]) for row in found["rows"]]
     assert runs == [each for each in expected if each[0] is not None]
-    assert [row["skill"] for row in found["rows"]] == [
-        s for s, e in zip(skills, expected, strict=True) if e[0] is not None
-    ]
+    assert [row["skill"] for row in found["rows"]] == [row.skill for row in rows if not isinstance(row, Baseline)]
     baselines = [(None, row["value"], row["standard_error"]) for row in found["baselines"]]
     assert baselines == [each for each in expected if each[0] is None] and len(baselines) == len(BASELINES)
 

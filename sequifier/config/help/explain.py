@@ -97,9 +97,8 @@ def keys_called(kind: str, word: str) -> list[str]:
         kind: a key of `KINDS`.
         word: the name, in any case, with `-` or `_`.
     """
-    sections = (
-        SEARCH_SECTIONS if kind == "hyperparameter_search" else {}
-    )  # the sections of a run, as a search calls them
+    # A search has the fields of a run too, in sections with other names.
+    sections = SEARCH_SECTIONS if kind == "hyperparameter_search" else {}
     places = [
         replace(each, key=f"{sections.get(section, section)}{dot}{name}")
         for each in all_fields()

@@ -30,7 +30,6 @@ def packed_curves(runs: Mapping[str, Mapping[str, Curve]], maximized: Mapping[st
         maximized: metric, in the order of the page -> whether higher is better.
     """
     known = [name for name in maximized if any(name in curves for curves in runs.values())]
-    found: dict[str, Any] = {name: {"lines": {}} for name in known}
     shown: dict[str, Mapping[str, Curve]] = {}
     left = _CHARACTERS
     for key, curves in runs.items():
@@ -38,16 +37,18 @@ def packed_curves(runs: Mapping[str, Mapping[str, Curve]], maximized: Mapping[st
         if left < 0:
             break
         shown[key] = curves
-    for name, metric in found.items():
+    found: dict[str, Any] = {}
+    for name in known:
         own = {
             key: curves[name]
             for key, curves in shown.items()
             if any(value is not None for value in curves.get(name, ()))  # without a value nothing can be drawn
         }
-        values = sorted(value for curve in own.values() for value in curve if value is not None)
-        scale, metric["scales"] = scale_pair(values, HEIGHT - BOTTOM, TOP, clip=-1 if maximized[name] else 1)
-        metric["lines"] = {key: packed(curve, scale) for key, curve in own.items()}
-    return {name: metric for name, metric in found.items() if metric["lines"]}
+        if own:
+            values = sorted(value for curve in own.values() for value in curve if value is not None)
+            scale, scales = scale_pair(values, HEIGHT - BOTTOM, TOP, clip=-1 if maximized[name] else 1)
+            found[name] = {"lines": {key: packed(curve, scale) for key, curve in own.items()}, "scales": scales}
+    return found
 
 
 def packed(curve: Curve, scale: Scale) -> str:

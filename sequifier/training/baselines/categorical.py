@@ -81,7 +81,7 @@ class CategoricalBaselines:
     ) -> Iterator[Found]:
         """Yield the name and predictions of each baseline at some targets, whose classes `truth` (M,) are known."""
         yield from zip(BY_ORDER, self._scored(self._counts, columns, targets, truth, criterion), strict=False)
-        if self._after_known is not None:
+        if self._after_known is not None:  # without a symbol it is the unigram; of the other orders the best one counts
             for found in islice(self._scored(self._after_known, columns, targets, truth, criterion), 1, None):
                 yield KNOWN, found
         if self._together is not None and criterion.label_smoothing is not None:

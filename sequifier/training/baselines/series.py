@@ -241,7 +241,7 @@ class _LastEventRidge:
 
     def _features(self, columns: Mapping[str, Column], targets: Targets) -> Floats:
         found = [read(columns[name], targets.rows - 1).astype(np.float64) for name in self._inputs]
-        return np.column_stack([np.zeros((len(targets), 0)), *found])
+        return np.column_stack([np.zeros((len(targets), 0)), *found])  # also without inputs: then an intercept alone
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:

@@ -79,7 +79,6 @@ class RateBaselines:
         value, is_open = self._times(truth[known])
         self._constant = constant_rate(value, is_open)
         self._by_class: dict[str, tuple[str, Floats]] = {}
-        at_step = training.truth_rows[known]
         for what, names, rows in (
             (CATEGORY, train.categorical, last),
             (KNOWN_CATEGORY, train.known_categorical, at_step),

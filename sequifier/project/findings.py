@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sequifier.config.time_features import CALENDAR
 from sequifier.percent import counted
@@ -200,10 +200,3 @@ class Findings:
 def shown_name(column: str) -> str:
     """A column name for a line of text: with escapes where it has other than printable characters."""
     return column if column and column.isprintable() else repr(column)
-
-
-def free_name(name: str, taken: dict[str, Any]) -> str:
-    """A name that no column has."""
-    while name in taken:
-        name += "_"
-    return name

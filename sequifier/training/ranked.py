@@ -39,7 +39,7 @@ def ranked_by_logits(
         rows: of the known targets in the split; needed where candidates depend on the history.
         at: places of these targets in M; None: all, in order.
     """
-    if not candidates.depends_on_history and candidates.end is None:
+    if candidates.are_all_classes:
         return ranked(candidates, found)
     ahead = logits.new_zeros(len(logits), dtype=torch.float32)
     if candidates.ranks_end:

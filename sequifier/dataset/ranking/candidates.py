@@ -43,6 +43,11 @@ class Candidates:
         return self.seen is not None or self.sampled is not None
 
     @property
+    def are_all_classes(self) -> bool:
+        """Whether all classes are candidates of each target, so that a rank among all classes is the rank."""
+        return not self.depends_on_history and self.end is None
+
+    @property
     def ranks_end(self) -> bool:
         """Whether END is among the classes that a rank counts, from which it is to be taken."""
         return self.end is not None and self.sampled is None

@@ -128,7 +128,7 @@ class CategoricalBaselines:
             scores = here.compared(truth[part])
             spread = here.log_sums(needed.weights) if needed.smoothing else None
             ahead = None
-            if candidates.depends_on_history or candidates.end is not None:
+            if not candidates.are_all_classes:
                 (counted,) = candidates.ahead(targets[part].truth_rows, here.is_ahead(truth[part]))
                 ahead = in_double(torch.from_numpy(counted))
             parts.append(ranked(candidates, scores.predictions(needed.loss(scores, truth[part], spread)), ahead))
@@ -190,7 +190,7 @@ class _Counts:
 
 def _ahead(counts: NGrams, candidates: Candidates, contexts: Sequence[Rows], truth: Rows, rows: Rows) -> Rows | None:
     """Return what `Candidates.ahead` counts by each order, (orders, M); None: there is nothing to count."""
-    if not candidates.depends_on_history and candidates.end is None:
+    if candidates.are_all_classes:
         return None
     _, *least = counts.probabilities(contexts, truth)
 

@@ -19,7 +19,7 @@ from sequifier.config.base import Named
 from sequifier.config.catalogue.torch_names import ignored_fields
 from sequifier.config.horizon import origins_input
 from sequifier.config.ranking import positive_inputs, ranking_inputs
-from sequifier.config.resolve import check_schedule, resolve
+from sequifier.config.resolve import check_schedule, resolve, unused_min_events
 from sequifier.config.scoring import scoring_input
 from sequifier.config.size import parameter_count, size_text
 from sequifier.config.train import TrainConfig
@@ -134,7 +134,8 @@ def prepare(
     if requires_metric:
         _check_mase(config, shape, objective.naive)
     check_scored(valid, objective.scored)
-    odd = [of_schedule, ignored_fields(spec.optimizer), kept_in_float32(spec)]
+    of_scoring = unused_min_events(config, metadata)
+    odd = [of_schedule, ignored_fields(spec.optimizer), kept_in_float32(spec), of_scoring]
     warnings = [*filter(None, odd), *splits.why_mapped]
     if of_device is not None and of_device not in shared.said:
         shared.said.add(of_device)

@@ -12,7 +12,7 @@ from sequifier.config.catalogue.schedules import (
     length_error,
     length_warning,
     momentum_error,
-    plateau_error,
+    plateau_warning,
     resolve_auto,
 )
 from sequifier.config.catalogue.torch_names import DEFAULT_CRITERIA, check_criterion
@@ -299,7 +299,7 @@ def _misfits(config: TrainConfig, data: DataSchema) -> Iterator[Problem]:
     if targets == config.target_columns:
         kinds = metric_kinds(targets, data, config.model_spec.distribution)
         if config.scoring is not None:
-            yield from _scoring_problems(config.scoring, config.target_columns, data)
+            yield from _scoring_problems(config.scoring, data)
         of_ranking = [*_ranking_problems(config.ranking, data, kinds)]
         yield from of_ranking
         if not of_ranking:
@@ -339,14 +339,8 @@ def _softmax_problems(spec: TrainingSpec, target: str, kind: ColumnType, data: D
         yield Problem(place, f"`{target}` has another criterion than {name} without options", fix=f"full, or {name}")
 
 
-def _scoring_problems(scoring: Scoring, targets: Sequence[str], data: DataSchema) -> Iterator[Problem]:
+def _scoring_problems(scoring: Scoring, data: DataSchema) -> Iterator[Problem]:
     ours = data.sequifier
-    if scoring.min_events > 1 and {*targets} <= {*data.sequence_columns}:
-        yield Problem(
-            "scoring.min_events",
-            f"{scoring.min_events:,} is for targets of events, but {', '.join(targets)} belong to whole sequences",
-            fix="leave it out; their metrics by number of events are in metric_by_length",
-        )
     if scoring.min_events > ours.context_events and ours.split_method not in WHOLE_SEQUENCES:
         yield Problem(
             "scoring.min_events",
@@ -392,6 +386,20 @@ def _ranking_problems(ranking: Mapping[str, Ranking], data: DataSchema, kinds: M
             )
 
 
+def unused_min_events(config: TrainConfig, data: DataSchema) -> str | None:
+    """A note where no target counts by `scoring.min_events`; None where one does, or where it is not given.
+
+    It is no error: runs of an earlier release may have it, and a part of their identity is how they are scored.
+    """
+    scoring, targets = config.scoring, config.target_columns
+    if scoring is None or scoring.min_events == 1 or not {*targets} <= {*data.sequence_columns}:
+        return None
+    return (
+        f"scoring.min_events: {scoring.min_events:,} has no effect: {', '.join(targets)} belong to whole sequences, "
+        "whose metrics by number of events are in metric_by_length"
+    )
+
+
 def check_schedule(spec: TrainingSpec, *, steps: int | None) -> tuple[TrainingSpec, str | None]:
     """Check the scheduler against the optimizer and the length of the run, and replace `auto` by numbers.
 
@@ -406,7 +414,7 @@ def check_schedule(spec: TrainingSpec, *, steps: int | None) -> tuple[TrainingSp
         ConfigError: the scheduler cannot be used with this optimizer, or is too short for the run.
     """
     step_on, scheduler, warning = spec.scheduler_step_on, spec.scheduler, None
-    wrong = [momentum_error(spec.optimizer, scheduler), plateau_error(scheduler)]
+    wrong = [momentum_error(spec.optimizer, scheduler)]
     if steps is not None or step_on == "epoch":
         try:
             scheduler = resolve_auto(scheduler, spec.epochs, steps or 0, step_on)
@@ -416,4 +424,5 @@ def check_schedule(spec: TrainingSpec, *, steps: int | None) -> tuple[TrainingSp
             wrong.append(str(error))
     if problems := [Problem("training_spec.scheduler", message) for message in wrong if message]:
         raise ConfigError(problems)
+    warning = warning or plateau_warning(scheduler)
     return (spec if scheduler == spec.scheduler else spec.model_copy(update={"scheduler": scheduler})), warning

@@ -278,8 +278,6 @@ def test_what_whole_sequences_cannot_do_is_refused(root: Path) -> None:
     config = label_config(root)
     with pytest.raises(ConfigError, match="`outcome` belongs to the whole sequence: it is not part of generated"):
         train(config(training_spec={"sampling_interval_steps": 1}))
-    with pytest.raises(ConfigError, match="2 is for targets of events, but outcome belong to whole sequences"):
-        train(config(scoring={"min_events": 2}))
     result = train(config(target_columns=["outcome", "activity"], input_columns=["activity"]))
     with pytest.raises(ModelError, match="autoregression: the model predicts outcome of whole sequences"):
         infer(root, result.files["best_onnx"], autoregression=True)
@@ -288,6 +286,13 @@ def test_what_whole_sequences_cannot_do_is_refused(root: Path) -> None:
     table.with_columns(outcome=pl.lit(0, pl.Int32)).write_parquet(split)
     with pytest.raises(DataError, match="the validation split has no sequence with a known `outcome`"):
         train(config(validation_data_path="data/no-label.parquet"))
+
+
+def test_min_events_of_whole_sequences_has_a_warning(root: Path) -> None:
+    """Not an error: searches of an earlier release that have it are continued, scored and exported."""
+    result = train(label_config(root)(scoring={"min_events": 2}))
+    log = (root / "logs" / result.name / "latest" / "experiment_log.txt").read_text()
+    assert "warning: scoring.min_events: 2 has no effect: outcome belong to whole sequences" in log
 
 
 def test_a_ledger_of_another_positive_class_is_not_continued(root: Path) -> None:

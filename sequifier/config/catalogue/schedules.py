@@ -88,14 +88,17 @@ def momentum_error(optimizer: Named, scheduler: Named) -> str | None:
     return f"{cycling[0]} cycles the momentum, but {optimizer.name} {why}; give {cycling[0]} `cycle_momentum: false`"
 
 
-def plateau_error(scheduler: Named) -> str | None:
-    """Why this scheduler would lower the learning rate while the model improves; None if it would not.
+def plateau_warning(scheduler: Named) -> str | None:
+    """Why this scheduler lowers the learning rate while the model improves; None if it does not.
 
-    A checkpoint of an earlier release may have such a scheduler: it can still be exported.
+    It is no error: runs, ledgers and checkpoints of an earlier release may have such a scheduler.
     """
     if scheduler.name != "ReduceLROnPlateau" or scheduler.options.get("mode") != "max":
         return None
-    return f"{scheduler.name}: `mode`: it watches the validation loss, which is better when it is lower: min"
+    return (
+        "ReduceLROnPlateau with mode: max lowers the learning rate whenever the validation loss does not rise; it "
+        "watches that loss, whatever the metric is: write mode: min"
+    )
 
 
 CYCLING = ("OneCycleLR", "CyclicLR")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support.command_line import Run
+from tests.support.runs import latest
 from tests.support.shop import TINY_RUN, WriteConfig, merged, shop_rows, write_shop
 
 PREPROCESS = "data_path: data/shop.csv\nsequence_column: customer\nposition_column: visit\nseq_length: 8\n"
@@ -138,6 +139,13 @@ def test_a_search_with_failed_runs_ends_with_code_3(run: Run, shop: Path, search
     assert "models/sequifier-tune-run-0-best-1.onnx" in done.out
     assert "--retry-failed" in done.out
     assert "Traceback" not in done.err
+    error = latest(shop)[1].error or ""
+    assert "Nesterov" in error
+    assert "sequifier train --config-path configs/hp_search/tune-run-1.yaml" in error
+    alone = run("train", "--config-path", "configs/hp_search/tune-run-1.yaml")
+    assert alone.code == 1
+    assert "Nesterov" in alone.err
+    assert "Traceback" not in alone.err
     assert run("hyperparameter-search", "--dry-run", "--quiet").code == 0
 
 

@@ -25,7 +25,7 @@ from sequifier.training.limits import Limits
 from tests.support.command_line import command
 from tests.support.processes import wait_for
 from tests.support.quiet import quiet
-from tests.support.runs import latest
+from tests.support.runs import latest, trained_alone
 from tests.support.shop import TINY_SEARCH, WriteConfig, config_writer
 
 OF_ONE_START = ("seconds", "peak_memory_bytes", "files")
@@ -184,11 +184,18 @@ def scripted_search(root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """The results of the search when nobody disturbs it."""
+    """The results of the search when nobody disturbs it: those of its runs trained alone, and of its script."""
     root = tmp_path_factory.mktemp("calm") / "project"
     shutil.copytree(_shop, root)
-    assert subprocess.run(scripted_search(root), cwd=root, capture_output=True, check=False).returncode == 0
-    return results(latest(root))
+    plan = [*scripted_search(root), "--dry-run"]
+    assert subprocess.run(plan, cwd=root, capture_output=True, check=False).returncode == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        runs = {number: trained_alone(root, number) for number in range(3)}
+    return {
+        number: (run.ended, run.metrics | {"mine": number + 0.5}, run.curve, run.best_epoch)
+        for number, run in runs.items()
+    }
 
 
 def killed(process: "subprocess.Popen[bytes]") -> None:
@@ -215,7 +222,8 @@ def test_a_search_that_dies_while_evaluation_scripts_run_trains_no_epoch_again(
     started.wait(timeout=30)
     assert {record.state for record in latest(shop).values()} <= {"running", "interrupted"}
     (shop / "hold").unlink()
-    done = subprocess.run(search, cwd=shop, capture_output=True, text=True, check=False)
+    one_worker = [*search, "-D", "execution.devices=1"]
+    done = subprocess.run(one_worker, cwd=shop, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     trained = Counter((shop / "epochs.txt").read_text().splitlines())
     assert trained == Counter(f"tune-run-{run} {epoch}" for run in range(3) for epoch in range(1, EPOCHS + 1))

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from sequifier.artifacts.ledger import latest_order_checks, read_ledger
 from sequifier.artifacts.sequence_losses import ONE_MODEL, Units, read_unit_sums
-from tests.support.command_line import sequifier
+from tests.support.command_line import run_here, sequifier
 from tests.support.runs import latest
 from tests.support.shop import TINY_SEARCH, config_writer, merged, preprocess_shop, shop_rows, write_shop
 
@@ -24,10 +25,19 @@ def start(*words: str) -> str:
     return done.stderr + done.stdout
 
 
-def analysis(root: Path) -> Any:
-    done = sequifier("search-analysis", "tune", "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+Analyse = Callable[[], Any]
+
+
+@pytest.fixture
+def analysis(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Analyse:
+    """Returns what `search-analysis --json` prints."""
+
+    def analyse() -> Any:
+        done = run_here(monkeypatch, capfd, "search-analysis", "tune", "--json")
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    return analyse
 
 
 def paired(one: Units, other: Units) -> tuple[float, float]:
@@ -47,12 +57,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_best_configuration_is_trained_twice_more_on_shuffled_histories(project: Path) -> None:
+def test_the_best_configuration_is_trained_twice_more_on_shuffled_histories(
+    project: Path, analysis: Analyse, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     printed = start()
     assert [line.split()[0] for line in printed.splitlines() if line.startswith("[")] == ["[1/2]", "[2/2]"] * 2
     records, checks = latest(project), latest_order_checks(read_ledger(project / "logs/tune"))
     assert ([*records], [*checks]) == ([0, 1], [2, 3])
-    found = analysis(project)
+    found = analysis()
     assert [row["first"]["number"] for row in found["rows"]] in ([0, 1], [1, 0]), "checks have no rank"
     best = found["rows"][0]["first"]["number"]
     winner = yaml.safe_load(Path(f"configs/hp_search/tune-run-{best}.yaml").read_text())
@@ -83,33 +95,35 @@ def test_the_best_configuration_is_trained_twice_more_on_shuffled_histories(proj
     before = (project / "logs/tune/ledger.jsonl").read_text()
     start()
     assert (project / "logs/tune/ledger.jsonl").read_text() == before, "nothing is trained again"
-    verified = sequifier("train", "--config-path", "configs/hp_search/tune-run-2.yaml", "--verify")
-    assert verified.returncode == 0, verified.stderr
-    assert verified.stdout.startswith("same:")
+    verified = run_here(monkeypatch, capfd, "train", "--config-path", "configs/hp_search/tune-run-2.yaml", "--verify")
+    assert verified.code == 0, verified.err
+    assert verified.out.startswith("same:")
 
 
 @pytest.mark.slow
-def test_a_search_can_be_checked_later_and_extended_afterwards(project: Path) -> None:
+def test_a_search_can_be_checked_later_and_extended_afterwards(project: Path, analysis: Analyse) -> None:
     start("-D", "order_check=false")
     assert latest_order_checks(read_ledger(project / "logs/tune")) == {}
-    assert analysis(project)["order"] == []
+    assert analysis()["order"] == []
     start()
     assert [*latest_order_checks(read_ledger(project / "logs/tune"))] == [2, 3]
     wider = "model_hyperparameter_sampling.dim_model=[8, 16, 32]"
     start("-D", wider, "-D", "model_hyperparameter_sampling.n_head=[2, 4, 4]")
     assert [*latest(project)] == [0, 1, 4], "numbers of checks are not given to other runs"
-    best = analysis(project)["rows"][0]["first"]["number"]
+    best = analysis()["rows"][0]["first"]["number"]
     of = [record.order_of for record in latest_order_checks(read_ledger(project / "logs/tune")).values()]
     assert of[-2:] == [best, best] and len(of) == (4 if best == 4 else 2)
 
 
-def test_without_a_test_split_the_validation_split_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_test_split_the_validation_split_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analysis: Analyse
+) -> None:
     write_shop(tmp_path / "data" / "shop.csv", shop_rows())
     preprocess_shop(tmp_path, split_ratios=[0.8, 0.2])
     monkeypatch.chdir(tmp_path)
     config_writer(tmp_path, TINY_SEARCH | {"order_check": True}, "hyperparameter_search.yaml")()
     start()
-    found = analysis(tmp_path)
+    found = analysis()
     checks = latest_order_checks(read_ledger(tmp_path / "logs/tune"))
     for each, record in zip(found["order"], checks.values(), strict=True):
         assert each["split"] == "validation"
@@ -154,7 +168,7 @@ def planted(kind: str, n_sequences: int = 500) -> list[tuple[str, int, str, floa
     ("kind", "is_worth"), [("bag", (False, False)), ("last", (True, False)), ("order", (True, True))]
 )
 def test_order_is_worth_something_where_events_follow_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_worth: tuple[bool, bool]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analysis: Analyse, kind: str, is_worth: tuple[bool, bool]
 ) -> None:
     write_shop(tmp_path / "data" / "shop.csv", planted(kind))
     preprocess_shop(tmp_path, split_ratios=[0.6, 0.2, 0.2], seq_length=16)
@@ -169,7 +183,7 @@ def test_order_is_worth_something_where_events_follow_from_it(
     }
     config_writer(tmp_path, merged(TINY_SEARCH, values), "hyperparameter_search.yaml")()
     print(start())
-    found = analysis(tmp_path)["order"]
+    found = analysis()["order"]
     for each, expected in zip(found, is_worth, strict=True):
         if expected:
             assert each["worth"] > 10 * each["error"], each

@@ -36,22 +36,31 @@ def attempts_of(root: Path, run: int, name: str = "tune") -> list[Record]:
     return [record for record in read_ledger(root / "logs" / name) if record.run == run and record.state == "running"]
 
 
-def test_a_fault_of_one_worker_leaves_the_other_alone(shop: Path, search_config: WriteConfig, tmp_path: Path) -> None:
-    kinds = ["none", "SIGSEGV", "out of memory at a step", "exception", "reads for ever", "none"]
+ENDS = {
+    "none": ("finished", 1, 16),
+    "SIGSEGV": ("finished", 2, 16),
+    "out of memory at a step": ("finished", 3, 8),
+    "exception": ("failed", 1, 16),
+    "reads for ever": ("finished", 2, 16),
+}
+"""State, attempts and batch of a run with each kind of failure."""
+KINDS = [*ENDS, "none"]
+FEW = ["none", "out of memory at a step", "reads for ever", "none"]
+"""A worker that dies, or whose run fails, is replaced as one that is killed because it reads for ever."""
+
+
+@pytest.mark.parametrize("kinds", [FEW, pytest.param(KINDS, marks=pytest.mark.slow)], ids=["few", "all"])
+def test_a_fault_of_one_worker_leaves_the_other_alone(
+    shop: Path, search_config: WriteConfig, tmp_path: Path, kinds: list[str]
+) -> None:
     path = search_config(**runs_of(dropouts(len(kinds))), **TWO_WORKERS, stall_minutes=0.06)
     done = failing_search(path, kinds, tmp_path / "already failed")
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == (3 if "exception" in kinds else 0), done.stderr
     assert "Traceback" not in done.stderr
     found = latest(shop)
     by_kind = dict(zip(kinds, found.values(), strict=True))
     ended = {kind: (record.state, record.attempt, record.batch_size) for kind, record in by_kind.items()}
-    assert ended == {
-        "none": ("finished", 1, 16),
-        "SIGSEGV": ("finished", 2, 16),
-        "out of memory at a step": ("finished", 3, 8),
-        "exception": ("failed", 1, 16),
-        "reads for ever": ("finished", 2, 16),
-    }
+    assert ended == {kind: ENDS[kind] for kind in kinds}
     for number, kind in enumerate(kinds):
         if kind in ("none", "SIGSEGV", "reads for ever"):
             assert found[number].curve == trained_alone(shop, number).curve, kind
@@ -61,7 +70,8 @@ def test_a_fault_of_one_worker_leaves_the_other_alone(shop: Path, search_config:
     assert "reading a split" in done.stderr
     logs = [path.read_text() for path in (shop / "logs/tune").glob("worker*.log")]
     assert any("wait_for_ever" in log for log in logs), "the stacks of its threads"
-    assert "the flux is out of bounds" in (by_kind["exception"].error or "")
+    if "exception" in kinds:
+        assert "the flux is out of bounds" in (by_kind["exception"].error or "")
     assert not left_over(shop)
 
 

@@ -12,7 +12,7 @@ import onnxruntime
 import polars as pl
 import pytest
 
-from tests.support.command_line import sequifier
+from tests.support.command_line import run_here, sequifier
 from tests.support.runs import latest
 from tests.support.shop import TINY_SEARCH, config_writer, merged, preprocess_shop, write_shop
 
@@ -76,7 +76,9 @@ def by_hand(root: Path, model: Path, split: int) -> float:
     return sum(gains) / len(gains)
 
 
-def test_a_search_ranks_by_ndcg_of_unseen_items(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_ranks_by_ndcg_of_unseen_items(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(project)
     done = sequifier("hyperparameter-search", "--config-path", "configs/hyperparameter_search.yaml")
     assert done.returncode == 0, done.stderr
@@ -105,8 +107,9 @@ def test_a_search_ranks_by_ndcg_of_unseen_items(project: Path, monkeypatch: pyte
     assert by_hand(project, project / ranked[0]["model_path"], 2) == pytest.approx(
         float(ranked[0]["test_metric"]), abs=1e-9
     )
-    again = sequifier("train", "--config-path", f"configs/hp_search/tune-run-{ranked[0]['run']}.yaml", "--verify")
-    assert again.returncode == 0, again.stderr
+    path = f"configs/hp_search/tune-run-{ranked[0]['run']}.yaml"
+    again = run_here(monkeypatch, capfd, "train", "--config-path", path, "--verify")
+    assert again.code == 0, again.err
     changed = sequifier(
         "hyperparameter-search", "-D", "ranking.item.exclude_seen=false", "--config-path",
         "configs/hyperparameter_search.yaml",

@@ -26,7 +26,7 @@ from sequifier.score import score
 from sequifier.search.optimizer_steps import StepCounter
 from sequifier.training.shared import Shared
 from tests.support.cases import label_config, preprocess_cases
-from tests.support.command_line import sequifier
+from tests.support.command_line import run_here, sequifier
 from tests.support.quiet import quiet
 from tests.support.runs import latest, train
 from tests.support.shop import working_copy
@@ -159,7 +159,9 @@ def test_a_resumed_run_equals_one_without_a_break(root: Path, positions: dict[st
     assert (rest.metrics, rest.curve[-1]) == (whole.metrics, whole.curve[-1])
 
 
-def test_a_search_ranks_by_the_area_and_scores_the_best_run_on_the_test_split(root: Path) -> None:
+def test_a_search_ranks_by_the_area_and_scores_the_best_run_on_the_test_split(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     search = {
         "project_root": str(root),
         "metadata_config_path": "configs/metadata_configs/cases.json",
@@ -177,7 +179,8 @@ def test_a_search_ranks_by_the_area_and_scores_the_best_run_on_the_test_split(ro
             "class_weights": [None, {"outcome": "balanced"}],
         },
     }
-    (root / "configs" / "hyperparameter_search.yaml").write_text(yaml.safe_dump(search))
+    path = root / "configs" / "hyperparameter_search.yaml"
+    path.write_text(yaml.safe_dump(search))
     done = sequifier("hyperparameter-search")
     assert done.returncode == 0, done.stderr
     records = latest(root)
@@ -187,10 +190,13 @@ def test_a_search_ranks_by_the_area_and_scores_the_best_run_on_the_test_split(ro
     assert f"{best:.3f}"[:5] in done.stdout or f"{best:.4f}" in done.stdout
     test = json.loads((root / "logs" / "tune" / "test.json").read_text())
     assert "val_outcome_average_precision" in json.dumps(test)
-    report = sequifier("search-analysis", "tune")
-    assert report.returncode == 0 and "val_outcome_auc" in report.stdout
+    report = run_here(monkeypatch, capfd, "search-analysis", "tune")
+    assert report.code == 0 and "val_outcome_auc" in report.out
     again = sequifier("hyperparameter-search")
     assert again.returncode == 0 and len(latest(root)) == 4, "nothing is left to train"
+    path.write_text(yaml.safe_dump(search | {"positive_class": {"outcome": "won"}}))
+    other = sequifier("hyperparameter-search")
+    assert other.returncode == 1 and "positive_class.outcome" in other.stderr, "a ledger of another positive class"
 
 
 def test_no_label_and_no_embedding_is_that_of_the_end_of_a_sequence(tmp_path: Path) -> None:
@@ -295,25 +301,6 @@ def test_min_events_of_whole_sequences_has_a_warning(root: Path) -> None:
     assert "warning: scoring.min_events: 2 has no effect: outcome belong to whole sequences" in log
 
 
-def test_a_ledger_of_another_positive_class_is_not_continued(root: Path) -> None:
-    search = {
-        "project_root": str(root),
-        "metadata_config_path": "configs/metadata_configs/cases.json",
-        "hp_search_name": "tune",
-        "search_strategy": "grid",
-        "target_columns": ["outcome"],
-        "execution": {"devices": 1},
-        "model_hyperparameter_sampling": {"dim_model": 8, "n_head": 2, "num_layers": 1},
-        "training_hyperparameter_sampling": {"device": "cpu", "epochs": 1},
-    }
-    path = root / "configs" / "hyperparameter_search.yaml"
-    path.write_text(yaml.safe_dump(search))
-    assert sequifier("hyperparameter-search").returncode == 0
-    path.write_text(yaml.safe_dump(search | {"positive_class": {"outcome": "won"}}))
-    done = sequifier("hyperparameter-search")
-    assert done.returncode == 1 and "positive_class.outcome" in done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("position", ["last", "every"])
 def test_a_planted_label_reaches_the_area_of_the_best_possible_prediction(tmp_path: Path, position: str) -> None:
@@ -359,9 +346,11 @@ def test_a_planted_label_reaches_the_area_of_the_best_possible_prediction(tmp_pa
 
 
 @pytest.mark.parametrize("end_to_end", [True, False])
-def test_the_card_calls_the_model_that_it_describes(root: Path, end_to_end: bool) -> None:
+def test_the_card_calls_the_model_that_it_describes(
+    root: Path, end_to_end: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     train(label_config(root)(export_end_to_end=end_to_end, **MIXED))
-    assert sequifier("export", "tiny", "--card").returncode == 0
+    assert run_here(monkeypatch, capfd, "export", "tiny", "--card").code == 0
     card = (root / "models" / "tiny-card.md").read_text()
     assert "Predicts `activity` of the next event and `outcome`, `total` of the whole sequence from" in card
     assert "`outcome` by the number of events so far:" in card and "| 6 |" in card

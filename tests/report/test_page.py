@@ -282,7 +282,9 @@ def test_the_filter_takes_words_and_comparisons(browser: Any, report: Path) -> N
     def left(words: str) -> list[Any]:
         box.send_keys(Keys.CONTROL, "a")
         box.send_keys(Keys.DELETE, words)
-        return [row for row in browser.find_elements(By.CSS_SELECTOR, "#runs tbody tr") if row.is_displayed()]
+        shown = "return [...document.querySelectorAll('#runs tbody tr')].filter(row => row.offsetParent !== null)"
+        found: list[Any] = browser.execute_script(shown)
+        return found
 
     states, sizes, losses = (column(browser, name) for name in ("state", "dim_model", "val_loss"))
     assert len(left("pruned")) == states.count("pruned")

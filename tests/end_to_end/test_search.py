@@ -50,7 +50,7 @@ def processes_of(shop: Path) -> list[str]:
 def test_a_search_ranks_its_runs_and_each_reproduces_from_its_file(
     shop: Path, search_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = search(search_config(execution={"devices": 2}))
+    done = search(search_config())
     assert done.returncode == 0, done.stderr
     records = latest(shop)
     assert [record.state for record in records.values()] == ["finished", "finished"]
@@ -122,7 +122,9 @@ print(json.dumps({"reach": 1 - abs(dropout - 0.1)}))
 """
 
 
-def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, search_config: WriteConfig) -> None:
+def test_only_the_best_model_stays_and_a_script_says_which_it_is(
+    shop: Path, search_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     (shop / "score.py").write_text(SCORE)
     path = search_config(
         keep_models="best",
@@ -150,12 +152,12 @@ def test_only_the_best_model_stays_and_a_script_says_which_it_is(shop: Path, sea
     assert done.stdout.count("model not kept") == 2
     assert json.loads((shop / "logs/tune/test.json").read_text())["run"] == 1, "the winner was scored on the test split"
 
-    made = sequifier("train", "--config-path", "configs/hp_search/tune-run-2.yaml")
-    assert made.returncode == 0, made.stderr
+    made = run_here(monkeypatch, capfd, "train", "--config-path", "configs/hp_search/tune-run-2.yaml")
+    assert made.code == 0, made.err
     assert (shop / "models/sequifier-tune-run-2-best-1.onnx").exists()
 
-    exported = sequifier("search-analysis", "tune", "--export-optuna", "sqlite:///study.db")
-    assert exported.returncode == 0, exported.stderr
+    exported = run_here(monkeypatch, capfd, "search-analysis", "tune", "--export-optuna", "sqlite:///study.db")
+    assert exported.code == 0, exported.err
     study = optuna.load_study(study_name="tune", storage="sqlite:///study.db")
     assert (study.direction, study.best_trial.user_attrs["run"]) == (optuna.study.StudyDirection.MAXIMIZE, 1)
 
@@ -187,38 +189,23 @@ def test_a_dry_run_writes_the_files_and_loads_no_torch(shop: Path, search_config
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the worker")
-def test_memory_that_runs_out_halves_the_batch_and_an_impossible_setting_fails_alone(
-    shop: Path, search_config: WriteConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    nesterov = {"name": "SGD", "nesterov": True, "momentum": 0.9, "dampening": 0.5}  # torch refuses it when built
+def test_memory_that_runs_out_halves_the_batch(shop: Path, search_config: WriteConfig) -> None:
     path = search_config(
         window_stride=1,
         model_hyperparameter_sampling={"dim_model": 256, "n_head": 4, "num_layers": 4, "dim_feedforward": 1024},
-        training_hyperparameter_sampling={
-            "epochs": 1,
-            "batch_size": 1024,
-            "optimizer": [nesterov, {"name": "Adam"}],
-            "log_interval": 1000,
-        },
+        training_hyperparameter_sampling={"epochs": 1, "batch_size": 1024, "log_interval": 1000},
     )
     done = search(path, SEQUIFIER_WORKER_MEMORY_MB="500")
-    assert done.returncode == 3, done.stderr
-    records = latest(shop)
-    assert [record.state for record in records.values()] == ["failed", "finished"]
-    halved = records[1]
+    assert done.returncode == 0, done.stderr
+    (halved,) = latest(shop).values()
+    assert halved.state == "finished"
     assert halved.attempt > 1
     assert halved.batch_size < 1024
     assert halved.batch_size * halved.accumulation_steps == 1024, "the optimizer saw the planned batch"
-    text = (shop / "configs/hp_search/tune-run-1.yaml").read_text()
+    text = (shop / "configs/hp_search/tune-run-0.yaml").read_text()
     assert "# was 1024, which ran out of memory" in text
     assert yaml.safe_load(text)["training_spec"]["batch_size"] == halved.batch_size
     assert f"again with batch_size {1024 // 2} x 2" in done.stderr
-    assert "Nesterov" in (records[0].error or "")
-    assert "sequifier train --config-path configs/hp_search/tune-run-0.yaml" in (records[0].error or "")
-    failed = run_here(monkeypatch, capfd, "train", "--config-path", "configs/hp_search/tune-run-0.yaml")
-    assert failed.code == 1
-    assert "Nesterov" in failed.err
-    assert "Traceback" not in failed.err
 
 
 def has_epochs(shop: Path, count: int) -> bool:
@@ -246,10 +233,11 @@ def undisturbed(_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> list[f
     return [trained_alone(root, number).best_val_loss for number in (0, 1)]
 
 
+@pytest.mark.parametrize("counts", [(20,), pytest.param((3, 20), marks=pytest.mark.slow)], ids=["once", "twice"])
 def test_a_killed_search_leaves_no_process_and_loses_nothing(
-    shop: Path, long_search: Path, undisturbed: list[float | None]
+    shop: Path, long_search: Path, undisturbed: list[float | None], counts: tuple[int, ...]
 ) -> None:
-    for count in (3, 20):
+    for count in counts:
         started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.DEVNULL)
         wait_for(lambda count=count: has_epochs(shop, count))
         started.send_signal(signal.SIGKILL)
@@ -264,12 +252,18 @@ def test_a_killed_search_leaves_no_process_and_loses_nothing(
     assert finished == [0, 1], "each run finished once"
 
 
-def test_ctrl_c_finishes_the_epoch_and_the_next_start_resumes(
+def test_a_second_process_is_refused_and_ctrl_c_finishes_the_epoch_so_that_the_next_start_resumes(
     shop: Path, long_search: Path, undisturbed: list[float | None]
 ) -> None:
     options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     started = subprocess.Popen([*SEARCH, str(long_search)], **options)
     wait_for(lambda: has_epochs(shop, 2))
+    os.killpg(started.pid, signal.SIGSTOP)  # so that it cannot end before the other one has looked
+    second = search(long_search)
+    os.killpg(started.pid, signal.SIGCONT)
+    assert second.returncode == 1
+    assert f"another process (process {started.pid} on {socket.gethostname()}) is running this search" in second.stderr
+    assert "Traceback" not in second.stderr
     os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to the search and its worker
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130, said
@@ -292,14 +286,3 @@ def test_a_worker_that_is_killed_costs_its_run_one_attempt(
     assert "the worker died (SIGSEGV)" in said
     assert [(record.state, record.attempt) for record in latest(shop).values()] == [("finished", 2), ("finished", 1)]
     assert [record.best_val_loss for record in latest(shop).values()] == undisturbed
-
-
-def test_two_processes_on_one_search_are_refused(shop: Path, long_search: Path) -> None:
-    started = subprocess.Popen([*SEARCH, str(long_search)], stderr=subprocess.DEVNULL)
-    wait_for(lambda: has_epochs(shop, 1))
-    second = search(long_search)
-    started.kill()
-    started.wait()
-    assert second.returncode == 1
-    assert f"another process (process {started.pid} on {socket.gethostname()}) is running this search" in second.stderr
-    assert "Traceback" not in second.stderr

@@ -45,7 +45,7 @@ def interrupted_in(call: int) -> Callable[[Evaluator, Any], Evaluation]:
 def test_a_training_stopped_in_a_step_and_in_validations_resumes_as_if_nothing_had_happened(
     shop: Path, train_config: WriteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings: dict[str, Any] = {"epochs": 2, "dropout": 0.2, "eval_interval_steps": 2, "batch_size": 4}
+    settings: dict[str, Any] = {"epochs": 2, "dropout": 0.2, "eval_interval_steps": 2, "batch_size": 16}
     train(train_config(training_spec=settings, model_name="whole"))
     config = load(TrainConfig, train_config(training_spec=settings)).config
     calls = iter([False, False, True])

@@ -54,7 +54,7 @@ def test_parts_change_nothing(
         return first_ids(*arguments)
 
     monkeypatch.setattr(partition, "_first_ids", counted)
-    project.run(path, **fields, memory_bytes=8000)
+    project.run(path, **fields, memory_bytes=16_000)
 
     assert {name: (project.root / name).read_bytes() for name in project.files()} == at_once
     assert project.lines == lines
@@ -70,7 +70,7 @@ from sequifier.config.preprocess import PreprocessConfig
 from sequifier.preprocess.pipeline import preprocess
 config = PreprocessConfig(project_root={str(project.root)!r}, data_path={str(path)!r}, read_format="parquet",
                           seq_length=4, fill_null={{"price": "mean"}})
-preprocess(config, log=print, memory_bytes=8000)
+preprocess(config, log=print, memory_bytes=24_000)
 """
         environment = os.environ | {"POLARS_MAX_THREADS": threads, "PYTHONHASHSEED": threads}
         subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True)
@@ -88,4 +88,4 @@ def test_a_feature_may_be_called_part(project: Project) -> None:
     path = project.write(table(text_ids=False).rename({"kind": "part"}))
     fields = {"fill_null": {"price": 0}}
     expected = project.run(path, **fields)
-    assert project.run(path, **fields, memory_bytes=8000) == expected
+    assert project.run(path, **fields, memory_bytes=16_000) == expected

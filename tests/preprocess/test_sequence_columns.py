@@ -36,7 +36,7 @@ def test_they_are_ordinary_columns_that_the_metadata_names(project: Project, eve
     assert of_any_place.fingerprint != as_ordinary.fingerprint
 
 
-@pytest.mark.parametrize("memory_bytes", [1 << 20, 2000])
+@pytest.mark.parametrize("memory_bytes", [1 << 20, 30_000])
 def test_a_column_that_changes_is_refused_with_the_first_case(project: Project, memory_bytes: int) -> None:
     is_late = (pl.col("sequenceId") >= "s30") & (pl.col("itemPosition") >= 6)  # s30 has the positions 0 to 7
     city = pl.when(is_late).then(pl.lit("B")).otherwise(pl.lit("A"))

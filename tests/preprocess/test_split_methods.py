@@ -143,7 +143,7 @@ def test_parts_change_nothing(project: Project, fields: dict[str, Any]) -> None:
     at_once = {name: (project.root / name).read_bytes() for name in project.files()}
     lines = project.lines
 
-    project.run(path, **fields, memory_bytes=4000)
+    project.run(path, **fields, memory_bytes=16_000)
 
     assert {name: (project.root / name).read_bytes() for name in project.files()} == at_once
     assert project.lines == lines
